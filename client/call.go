@@ -1,0 +1,321 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go"
+	"github.com/failsafe-go/failsafe-go/retrypolicy"
+
+	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/store"
+)
+
+// Backoff is decorrelated jitter: each wait is drawn between the least and three
+// times the wait before (Brooker, "Exponential Backoff And Jitter", 2015).
+const (
+	leastBackoff = 10 * time.Millisecond
+	mostBackoff  = time.Second
+)
+
+// backoff returns the wait that follows a wait of last.
+func backoff(last time.Duration) time.Duration {
+	return min(mostBackoff, leastBackoff+rand.N(max(3*last, 2*leastBackoff)))
+}
+
+// call is one operation on one group, over all its attempts. It belongs to the
+// goroutine that runs it.
+type call struct {
+	c        *Client
+	op       string
+	keyspace shard.Keyspace
+	group    store.GroupID
+	toLeader bool // the leader serves it best
+	effect   effect
+	pick     func(route []string) []string // changes the order of the members, or who is asked at all; nil: as it is
+	// send hands the operation to a node. Only if that answered is the error, or
+	// the lack of one, what the node said.
+	send func(ctx context.Context, cc *conn, retry bool) (reach, error)
+
+	route []string        // nodes still to try, before all are tried again
+	tried map[string]bool // since the route was made
+	node  string          // of the current attempt, or of the last
+
+	sent  int          // attempts that a node took up
+	maybe bool         // one of them may have been applied, and no answer has said so
+	last  *store.Error // of the last attempt; nil once one succeeded
+	said  *store.Error // by a replica that could not serve the level or the session; nil if none did
+	again bool         // another attempt may help and does no harm
+	wait  time.Duration
+	delay time.Duration
+}
+
+// effect is what an operation leaves behind, and so where it may be sent again
+// when it may have arrived.
+type effect int
+
+const (
+	none   effect = iota // nothing that anybody sees: anywhere
+	named                // once, by a number that the group keeps: anywhere
+	atNode               // once, by a number that the node which took it keeps: only there
+)
+
+func newRetry() failsafe.Executor[*call] {
+	return failsafe.With[*call](retrypolicy.NewBuilder[*call]().
+		HandleIf(func(k *call, _ error) bool { return k.again }).
+		WithMaxAttempts(-1). // the call counts its own, for not all count
+		WithDelayFunc(func(exec failsafe.ExecutionAttempt[*call]) time.Duration { return exec.LastResult().delay }).
+		Build())
+}
+
+// run makes attempts until one succeeds, none can help, or ctx ends.
+func (k *call) run(ctx context.Context) error {
+	k.last = store.Expired(ctx, "a first attempt")
+	k.tried = make(map[string]bool)
+	// What the executor returns is beside the point: when ctx ends it forgets the
+	// last answer, which may be the one that counts.
+	_, _ = k.c.retry.WithContext(ctx).GetWithExecution(func(failsafe.Execution[*call]) (*call, error) {
+		k.attempt(ctx)
+		return k, nil
+	})
+	return k.outcome()
+}
+
+func (k *call) attempt(ctx context.Context) {
+	k.again = false
+	if ctx.Err() != nil || !k.choose(ctx) {
+		return
+	}
+	part, cancel := share(ctx)
+	defer cancel()
+	cc, err := k.c.conns.ready(part, endpoint{node: k.node})
+	if err != nil {
+		k.judge(ctx, unsent, err)
+		return
+	}
+	if k.effect == atNode || k.sent+1 == k.c.cfg.Attempts {
+		part = ctx // the time that would be saved is of no use to anybody else
+	}
+	came, err := k.send(part, cc, k.maybe)
+	k.judge(ctx, came, err)
+}
+
+func (k *call) judge(ctx context.Context, came reach, err error) {
+	// That our own caller did not wait, or asks for what cannot be sent, says nothing
+	// about the node.
+	own := errors.Is(ctx.Err(), context.Canceled) || came == unsent && !store.AsError(err).Retryable()
+	if came == answered || !own {
+		k.c.router.heard(k.node, came == answered)
+	}
+	if came != unsent {
+		k.sent++
+	}
+	switch {
+	case came == unsent:
+		k.missed(ctx, store.AsError(err))
+	case came == unanswered:
+		k.unanswered(ctx, store.AsError(err))
+	case err != nil:
+		k.refused(ctx, store.AsError(err))
+	default:
+		k.last = nil
+	}
+}
+
+// bound reports whether only the node of the last attempt may be asked again.
+func (k *call) bound() bool { return k.maybe && k.effect == atNode }
+
+// choose sets the node of the next attempt.
+func (k *call) choose(ctx context.Context) bool {
+	if k.bound() {
+		return true
+	}
+	if len(k.route) == 0 {
+		k.plan(ctx)
+	}
+	if len(k.route) == 0 {
+		k.last = &store.Error{Code: store.Unavailable, Msg: "no node is known to hold the group"}
+		return false
+	}
+	k.node, k.route = k.route[0], k.route[1:]
+	k.tried[k.node] = true
+	return true
+}
+
+// plan makes a new route once every member was tried; before, it asks whether
+// anything has changed.
+func (k *call) plan(ctx context.Context) {
+	if len(k.tried) > 0 {
+		k.keyspace = k.c.renew(ctx, k.keyspace)
+	}
+	leader := ""
+	if k.toLeader {
+		leader = k.c.router.leader(k.group)
+	}
+	clear(k.tried)
+	k.route = k.c.router.order(k.keyspace.Members(k.group.Shard), leader)
+	if k.pick != nil {
+		k.route = k.pick(k.route)
+	}
+}
+
+// missed is an attempt of which nothing was sent.
+func (k *call) missed(ctx context.Context, err *store.Error) {
+	k.forgetLeader()
+	k.last = err
+	k.goOn(ctx, err.Retryable(), len(k.route) > 0 && !k.bound())
+}
+
+// unanswered is an attempt that may have arrived, and about which nobody said
+// anything.
+func (k *call) unanswered(ctx context.Context, err *store.Error) {
+	k.forgetLeader()
+	k.last, k.maybe = err, k.effect != none
+	k.goOn(ctx, err.Retryable(), len(k.route) > 0 && !k.bound())
+}
+
+// refused is an attempt that a node answered with an error.
+func (k *call) refused(ctx context.Context, err *store.Error) {
+	k.last = err
+	// An ap node that says Unknown to a repetition has not found the first
+	// attempt, which may still be under way to it.
+	lost := err.Code == store.Unknown && k.bound()
+	k.maybe = k.maybe || k.effect != none && err.MaybeApplied()
+	if err.Code == store.TooStale || err.Code == store.SessionUnreachable {
+		k.said = err
+	}
+	switch {
+	case err.Code == store.NotLeader:
+		k.sent--
+		k.goOn(ctx, true, k.redirect(err.Leader))
+	case err.Code == store.NotReplicated || lost:
+		// It is there, or on its way, and asking again does not make it spread.
+	default:
+		k.goOn(ctx, err.Retryable(), false)
+	}
+}
+
+// redirect goes to the leader that was named, unless it was tried already: then
+// the one who named it knows no more than we do.
+func (k *call) redirect(leader string) bool {
+	k.c.router.led(k.group, leader)
+	if leader == "" || k.tried[leader] || !slices.Contains(k.keyspace.Members(k.group.Shard), leader) {
+		return false
+	}
+	k.route = append([]string{leader}, slices.DeleteFunc(k.route, func(n string) bool { return n == leader })...)
+	return true
+}
+
+func (k *call) forgetLeader() {
+	if k.c.router.leader(k.group) == k.node {
+		k.c.router.led(k.group, "")
+	}
+}
+
+// goOn decides about another attempt, and how long to wait before it.
+func (k *call) goOn(ctx context.Context, retryable, atOnce bool) {
+	if !retryable || k.sent >= k.c.cfg.Attempts {
+		return
+	}
+	k.again, k.delay = true, 0
+	if atOnce {
+		return
+	}
+	k.wait = backoff(k.wait)
+	k.delay = max(k.wait, k.last.RetryAfter)
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		k.delay = max(min(k.delay, left/2), k.last.RetryAfter)
+		k.again = left > 2*leastBackoff && k.delay < left
+	}
+}
+
+// outcome is the one outcome of all attempts.
+func (k *call) outcome() error {
+	if k.last == nil {
+		return nil
+	}
+	e := *k.last
+	if unheard := e.Code == store.Unavailable || e.Code == store.Unknown && k.effect == none; unheard && k.said != nil {
+		// Those who could be reached have said why; that others could not is less.
+		e = *k.said
+	}
+	k.fill(&e)
+	if k.effect == none {
+		return asRead(unled(&e))
+	}
+	// A failed condition, or that there is no such lease, is the group's answer to
+	// this number, whichever attempt it was that arrived.
+	decided := (e.Code == store.Conflict || e.Code == store.NotFound) && k.effect == named
+	if k.maybe && !e.MaybeApplied() && !decided {
+		return &store.Error{
+			Code: store.Unknown, Op: e.Op, Keyspace: e.Keyspace, Group: e.Group, Node: e.Node,
+			Msg: "an earlier attempt may have arrived, and its answer did not",
+			// Only the text: errors.Is must not find a definite failure in here.
+			Cause: errors.New(e.Error()),
+		}
+	}
+	return unled(&e)
+}
+
+// unled is what a caller hears who came to no leader in time: that is not a place
+// they could go to.
+func unled(e *store.Error) *store.Error {
+	if e.Code != store.NotLeader {
+		return e
+	}
+	return &store.Error{
+		Code: store.Unavailable, Op: e.Op, Keyspace: e.Keyspace, Group: e.Group, Node: e.Node,
+		Msg: "no leader was found in time", Cause: errors.New(e.Error()),
+		Try: "the majority side of a cut (--at NODE), or a longer --timeout",
+	}
+}
+
+func (k *call) fill(e *store.Error) {
+	if e.Op == "" {
+		e.Op = k.op
+	}
+	if e.Keyspace == "" {
+		e.Keyspace = k.keyspace.Name
+	}
+	if e.Group == (store.GroupID{}) {
+		e.Group = k.group
+	}
+	if e.Node == "" {
+		e.Node = k.node
+	}
+}
+
+// An attempt's part of a call lies between these. A node in a black hole must leave
+// time for another, whatever the caller's patience; a node that is slow must get the
+// time to answer.
+const (
+	leastShare = 300 * time.Millisecond
+	mostShare  = 700 * time.Millisecond
+)
+
+// share is an attempt's part of what is left of a call: half, within the bounds.
+func share(ctx context.Context) (context.Context, context.CancelFunc) {
+	part := mostShare
+	if deadline, ok := ctx.Deadline(); ok {
+		part = min(mostShare, max(time.Until(deadline)/2, leastShare))
+	}
+	return context.WithTimeout(ctx, part)
+}
+
+// asRead turns an unknown outcome into Unavailable: a read changes nothing, so
+// without an answer nothing was done.
+func asRead(e *store.Error) error {
+	if e == nil {
+		return nil
+	}
+	if e.Code != store.Unknown {
+		return e
+	}
+	out := *e
+	out.Code = store.Unavailable
+	return &out
+}

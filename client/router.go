@@ -1,0 +1,223 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/dialkv/dialkv/internal/kvpb"
+	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/store"
+)
+
+// suspicion is how long a node that did not answer comes last.
+const suspicion = 5 * time.Second
+
+// router remembers where groups live, who leads them and who was silent. All of
+// it is a hint: the nodes themselves know better, and say so.
+type router struct {
+	near   string // the node to begin with wherever it holds the group; "" if none
+	offset int    // where this client begins in every other placement, so that clients spread
+
+	mu       sync.Mutex
+	topology shard.Topology
+	fetched  time.Time
+	leaders  map[store.GroupID]string
+	silent   map[string]time.Time // since when
+}
+
+func newRouter(near string) *router {
+	return &router{near: near, offset: rand.IntN(1 << 20), leaders: make(map[store.GroupID]string), silent: make(map[string]time.Time)}
+}
+
+// known returns the topology and when it was fetched, the zero time if never.
+func (r *router) known() (shard.Topology, time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.topology, r.fetched
+}
+
+func (r *router) addr(node string) string {
+	t, _ := r.known()
+	n, _ := t.ByName(node)
+	return n.Addr
+}
+
+// learn takes in what a node said. A node that lags behind does not take back
+// what is known; one of another cluster is refused.
+func (r *router) learn(t shard.Topology) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.topology.Cluster != "" && t.Cluster != r.topology.Cluster {
+		return &store.Error{Code: store.Unavailable, Node: t.Node, Msg: "the node is of another cluster: " + t.Cluster}
+	}
+	r.fetched = time.Now()
+	if t.Epoch < r.topology.Epoch || t.Epoch == r.topology.Epoch && t.Revision < r.topology.Revision {
+		return nil
+	}
+	r.topology = t
+	for group, leader := range t.Leaders {
+		if r.leaders[group] == "" {
+			r.leaders[group] = leader
+		}
+	}
+	return nil
+}
+
+func (r *router) leader(group store.GroupID) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.leaders[group]
+}
+
+// led notes who leads a group; "" if nobody is known to.
+func (r *router) led(group store.GroupID, leader string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leaders[group] = leader
+}
+
+// heard notes whether a node answered. A seed, which has no name, is not noted.
+func (r *router) heard(node string, answered bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if answered {
+		delete(r.silent, node)
+	} else if node != "" {
+		r.silent[node] = time.Now()
+	}
+}
+
+// order returns the nodes in the order in which to try them: first, then the near
+// one, then from the client's own offset on, so that it stays with one of them; and
+// those that were silent lately at the end.
+func (r *router) order(nodes []string, first string) []string {
+	out := make([]string, 0, len(nodes))
+	for i := range nodes {
+		out = append(out, nodes[(r.offset+i)%len(nodes)])
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rank := func(node string) int {
+		switch since, silent := r.silent[node]; {
+		case silent && time.Since(since) < suspicion:
+			return 3
+		case node == first:
+			return 0
+		case node == r.near:
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(out, func(a, b string) int { return rank(a) - rank(b) })
+	return out
+}
+
+// endpoints are all that might know the topology, the likeliest first.
+func (c *Client) endpoints() []endpoint {
+	t, _ := c.router.known()
+	var nodes []string
+	for _, n := range t.Nodes {
+		nodes = append(nodes, n.Name)
+	}
+	var out []endpoint
+	for _, node := range c.router.order(nodes, "") {
+		out = append(out, endpoint{node: node})
+	}
+	for i := range c.cfg.Seeds {
+		out = append(out, endpoint{seed: c.cfg.Seeds[(c.router.offset+i)%len(c.cfg.Seeds)]})
+	}
+	return out
+}
+
+// resolve returns the keyspace of the name. One that is not known yet is asked
+// for; that it does not exist is said by a node, not concluded from old knowledge.
+func (c *Client) resolve(ctx context.Context, name string) (shard.Keyspace, error) {
+	t, _ := c.router.known()
+	if k, ok := t.Keyspace(name); ok {
+		return k, nil
+	}
+	return c.lookUp(ctx, name)
+}
+
+func (c *Client) lookUp(ctx context.Context, name string) (shard.Keyspace, error) {
+	if err := c.fetch(ctx, name); err != nil {
+		return shard.Keyspace{}, err
+	}
+	t, _ := c.router.known()
+	if k, ok := t.Keyspace(name); ok {
+		return k, nil
+	}
+	return shard.Keyspace{}, &store.Error{Code: store.Unavailable, Keyspace: name, Msg: "the node that answered knows the keyspace, but lags behind"}
+}
+
+// fetch asks one node after the other for the topology, until one knows it and
+// the keyspace of that name, if one is given. Those who come while another is
+// asking wait, and are content with what it learned.
+func (c *Client) fetch(ctx context.Context, keyspace string) error {
+	asked := time.Now()
+	select {
+	case c.refresh <- struct{}{}:
+		defer func() { <-c.refresh }()
+	case <-ctx.Done():
+		return store.Expired(ctx, "the topology")
+	}
+	if _, fetched := c.router.known(); keyspace == "" && fetched.After(asked) {
+		return nil
+	}
+	var last error = store.Expired(ctx, "the topology")
+	for _, e := range c.endpoints() {
+		if ctx.Err() != nil {
+			break
+		}
+		if last = c.fetchFrom(ctx, e, keyspace); last == nil || store.AsError(last).Code == store.NoSuchKeyspace {
+			return last
+		}
+	}
+	return last
+}
+
+// renew returns what is known of the keyspace now, and asks first if that is older
+// than a second. It takes no more than a quarter of the time that is left.
+func (c *Client) renew(ctx context.Context, k shard.Keyspace) shard.Keyspace {
+	const fresh = time.Second
+	if _, fetched := c.router.known(); time.Since(fetched) > fresh {
+		deadline, _ := ctx.Deadline()
+		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/4)
+		defer cancel()
+		_ = c.fetch(part, "") // what is known has to do then
+	}
+	t, _ := c.router.known()
+	if now, ok := t.KeyspaceByID(k.ID); ok {
+		return now
+	}
+	return k
+}
+
+func (c *Client) fetchFrom(ctx context.Context, e endpoint, keyspace string) error {
+	ctx, cancel := share(ctx)
+	defer cancel()
+	cc, err := c.conns.ready(ctx, e)
+	if err != nil {
+		c.router.heard(e.node, false)
+		return err
+	}
+	response := &kvpb.TopologyResponse{}
+	if _, err := cc.invoke(ctx, e, kvpb.KV_Topology_FullMethodName, &kvpb.TopologyRequest{Keyspace: keyspace}, response); err != nil {
+		c.router.heard(e.node, false)
+		return asRead(store.AsError(err))
+	}
+	t, err := kvpb.FromTopology(response)
+	if err != nil {
+		return err
+	}
+	if err := c.router.learn(t); err != nil {
+		return err
+	}
+	if response.GetError() != nil {
+		return kvpb.FromError(response.GetError())
+	}
+	return nil
+}

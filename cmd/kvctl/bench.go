@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/spf13/cobra"
+
+	"github.com/dialkv/dialkv/client"
+	"github.com/dialkv/dialkv/internal/localcluster"
+	"github.com/dialkv/dialkv/store"
+)
+
+// What a bench writes, and how long it runs before it counts.
+const (
+	benchKeys    = 10_000
+	benchValue   = 256 // bytes
+	maxBench     = 4096
+	warmUp       = time.Second
+	benchConns   = 4 // connections to each node, over which the clients are spread
+	benchTimeout = 5 * time.Second
+)
+
+// bench is one closed loop: each client sends its next operation when it has the
+// answer to the last.
+type bench struct {
+	keyspace string
+	clients  int
+	load     load
+	level    string // of the reads, as it was asked for
+	time     time.Duration
+
+	conns  []*client.Client
+	merged *hdrhistogram.Histogram
+	errors int
+	took   time.Duration
+}
+
+// benchRun is one line of the result.
+type benchRun struct {
+	Level   string  `json:"level"`
+	Mix     string  `json:"mix"`
+	Clients int     `json:"clients"`
+	Ops     float64 `json:"ops_per_s"`
+	P50     float64 `json:"p50_ms"`
+	P99     float64 `json:"p99_ms"`
+	P999    float64 `json:"p999_ms"`
+	Errors  int     `json:"errors"`
+}
+
+func (a *app) benchCommand() *cobra.Command {
+	var b bench
+	var levels []string
+	cmd := &cobra.Command{
+		Use: "bench KEYSPACE", Short: "how fast, at which level", Args: takes(1, 1),
+		Long: `bench runs one closed loop for each client, in a session of its own, on ten thousand keys with
+values of 256 bytes, and says how many operations were done and how long they took. The
+first second is not counted.
+
+The operations: mix, reads and writes as --mix says; get; put; incr; txn, one comparison and
+two writes at one revision; scan, a page of a hundred keys; watch, from a put until its
+change has come back to a watch of its key.`,
+		Example: `  kvctl bench orders --level strong,causal,bounded:2s --mix r100
+  kvctl bench orders --op txn --clients 16 --time 30s
+  kvctl bench carts --mix w100 -o json`,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			b.keyspace = args[0]
+			if b.load.op != opMix && cmd.Flags().Changed("mix") {
+				return &store.Error{Code: store.Invalid, Msg: "--mix is of --op mix", Try: "one of the two"}
+			}
+			if err := b.check(); err != nil {
+				return err
+			}
+			for _, name := range levels {
+				if _, err := atLevel(name); err != nil {
+					return err
+				}
+			}
+			return a.with(func(c localcluster.Cluster) error { return a.bench(cmd.Context(), c, b, levels) })
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&b.clients, "clients", 64, "clients, one operation at a time each")
+	f.StringVar(&b.load.op, "op", opMix, "what they do: "+strings.Join(benchOps, ", "))
+	f.StringVar(&b.load.mix, "mix", "r90w10", "percent of reads and writes: r90w10, r100, w100")
+	f.StringSliceVar(&levels, "level", []string{""}, "levels of the reads, one run for each (default: the keyspace's)")
+	f.DurationVar(&b.time, "time", 10*time.Second, "how long each run counts")
+	a.complete(cmd, "op", func(context.Context) []string { return benchOps })
+	a.complete(cmd, "level", levelWords)
+	cmd.ValidArgsFunction = a.keyspaceFirst("")
+	return cmd
+}
+
+func (b *bench) check() (err error) {
+	if err := store.CheckName("keyspace", b.keyspace); err != nil {
+		return err
+	}
+	if err := b.load.check(); err != nil {
+		return err
+	}
+	if b.clients < 1 || b.clients > maxBench {
+		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("%d clients, it must be between 1 and %d", b.clients, maxBench), Try: "--clients 64"}
+	}
+	if b.time <= 0 || b.time > time.Hour {
+		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("--time %v must be above 0 and at most an hour", b.time), Try: "--time 10s"}
+	}
+	return nil
+}
+
+// parseMix reads r90w10, r100 or w100: percent of reads and writes.
+func parseMix(mix string) (reads int, err error) {
+	bad := &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("mix %q is not percentages of reads and writes that add up to 100", mix), Try: "--mix r90w10, r100 or w100"}
+	r, w, _ := strings.Cut(strings.TrimPrefix(mix, "r"), "w")
+	if !strings.HasPrefix(mix, "r") {
+		r, w = "0", strings.TrimPrefix(mix, "w")
+	}
+	if w == "" {
+		w = "0"
+	}
+	reads, err1 := strconv.Atoi(r)
+	writes, err2 := strconv.Atoi(w)
+	if err1 != nil || err2 != nil || reads < 0 || writes < 0 || reads+writes != 100 {
+		return 0, bad
+	}
+	return reads, nil
+}
+
+func (a *app) bench(ctx context.Context, c localcluster.Cluster, b bench, levels []string) error {
+	if err := b.open(ctx, c); err != nil {
+		return err
+	}
+	defer b.close()
+	mode, err := b.suits(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.probe(ctx, levels); err != nil {
+		return err
+	}
+	if b.load.reads() {
+		a.progress("writing %d keys", benchKeys)
+		if err := b.fill(ctx); err != nil {
+			return err
+		}
+	}
+	runs := []benchRun{}
+	for _, level := range levels {
+		if b.level = level; level == "" || level == store.LevelDefault.String() {
+			b.level = store.LevelDefault.Or(mode).String()
+		}
+		if b.load.at, err = atLevel(b.level); err != nil {
+			return err
+		}
+		a.progress("%s, %s, %d clients: %v", b.level, b.load, b.clients, b.time)
+		if err := b.run(ctx); err != nil {
+			return err
+		}
+		runs = append(runs, b.result())
+	}
+	return a.show(map[string]any{"runs": runs}, func() { a.benchTable(runs) })
+}
+
+func (b *bench) open(ctx context.Context, c localcluster.Cluster) error {
+	b.load.value = make([]byte, benchValue)
+	if _, err := rand.Read(b.load.value); err != nil {
+		return err
+	}
+	for range min(benchConns, b.clients) {
+		conn, err := c.Client(ctx, "")
+		if err != nil {
+			b.close()
+			return err
+		}
+		b.conns = append(b.conns, conn)
+	}
+	return nil
+}
+
+func (b *bench) close() {
+	for _, c := range b.conns {
+		_ = c.Close() // says only that it was closed
+	}
+}
+
+// suits returns the keyspace's mode, unless puts without a context are refused there.
+func (b *bench) suits(ctx context.Context) (store.Mode, error) {
+	mode, err := b.conns[0].Keyspace(b.keyspace).Mode(ctx)
+	if err != nil {
+		return 0, err
+	}
+	t, err := b.conns[0].Topology(ctx)
+	if err != nil {
+		return 0, err
+	}
+	switch k, _ := t.Keyspace(b.keyspace); {
+	case mode == store.AP && b.load.cpOnly():
+		return 0, &store.Error{Code: store.Unsupported, Keyspace: b.keyspace, Msg: "an ap keyspace has no " + b.load.op, Try: "--op mix, get, put or scan"}
+	case k.Policy.Fields() || k.Policy == store.Counter:
+		return 0, &store.Error{
+			Code: store.Unsupported, Keyspace: b.keyspace, Msg: "a bench puts values, and a keyspace with the policy " + k.Policy.String() + " has none",
+			Try: "a cp keyspace, or one with --conflict lww",
+		}
+	case k.Policy == store.Siblings:
+		return 0, &store.Error{
+			Code: store.Unsupported, Keyspace: b.keyspace, Msg: "on a siblings keyspace every put needs the context of a read, which a bench does not have",
+			Try: "a cp keyspace, or one with --conflict lww",
+		}
+	}
+	return mode, nil
+}
+
+// probe reads once at every level, so that one that is not served here is refused
+// before anything is written.
+func (b *bench) probe(ctx context.Context, levels []string) error {
+	for _, level := range levels {
+		at, err := atLevel(level)
+		if err != nil {
+			return err
+		}
+		_, err = b.conns[0].Keyspace(b.keyspace).Get(ctx, benchKey(0), append(at, client.WithTimeout(benchTimeout))...)
+		if err != nil && !errors.Is(err, store.NotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// each runs do for every client, and returns the first error.
+func (b *bench) each(do func(client int, k *client.Keyspace, s *client.Session) error) error {
+	errs := make([]error, b.clients)
+	var all sync.WaitGroup
+	for i := range b.clients {
+		c := b.conns[i%len(b.conns)]
+		all.Go(func() { errs[i] = do(i, c.Keyspace(b.keyspace), c.NewSession()) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func benchKey(n int) string { return fmt.Sprintf("bench-%05d", n) }
+
+func (b *bench) fill(ctx context.Context) error {
+	return b.each(func(i int, k *client.Keyspace, s *client.Session) error {
+		for n := i; n < benchKeys; n += b.clients {
+			if _, err := k.Put(ctx, benchKey(n), b.load.value, client.In(s), client.WithTimeout(benchTimeout)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// run loads the keyspace, first without counting.
+func (b *bench) run(ctx context.Context) error {
+	b.merged, b.errors = newHistogram(), 0
+	var mu sync.Mutex
+	from := time.Now().Add(warmUp)
+	until := from.Add(b.time)
+	err := b.each(func(i int, k *client.Keyspace, s *client.Session) error {
+		w := &worker{load: b.load, k: k, session: s, own: fmt.Sprintf("watched-%04d", i)}
+		if err := w.begin(ctx); err != nil {
+			return err
+		}
+		defer w.end()
+		latencies, errs := newHistogram(), 0
+		for ctx.Err() == nil {
+			began := time.Now()
+			if began.After(until) {
+				break
+			}
+			err := w.operate(ctx)
+			switch took := time.Since(began); {
+			case began.Before(from):
+			case err != nil:
+				errs++
+			default:
+				_ = latencies.RecordValue(min(took.Microseconds(), latencies.HighestTrackableValue()))
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		b.merged.Merge(latencies)
+		b.errors += errs
+		return context.Cause(ctx)
+	})
+	b.took = time.Since(from)
+	return err
+}
+
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, (2 * benchTimeout).Microseconds(), 3)
+}
+
+func (b *bench) result() benchRun {
+	ms := func(quantile float64) float64 { return float64(b.merged.ValueAtQuantile(quantile)) / 1000 }
+	return benchRun{
+		Level: b.level, Mix: b.load.String(), Clients: b.clients,
+		Ops: float64(int64(float64(b.merged.TotalCount())/b.took.Seconds()*10)) / 10,
+		P50: ms(50), P99: ms(99), P999: ms(99.9), Errors: b.errors,
+	}
+}
+
+func (a *app) benchTable(runs []benchRun) {
+	rows := [][]string{{"LEVEL", "MIX", "CLIENTS", "OPS/S", "P50 MS", "P99 MS", "P99.9 MS", "ERRORS"}}
+	for _, r := range runs {
+		rows = append(rows, []string{
+			r.Level, r.Mix, strconv.Itoa(r.Clients), fmt.Sprintf("%.0f", r.Ops),
+			fmt.Sprintf("%.3f", r.P50), fmt.Sprintf("%.3f", r.P99), fmt.Sprintf("%.3f", r.P999), strconv.Itoa(r.Errors),
+		})
+	}
+	a.table(rows)
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dialkv/dialkv/client"
+)
+
+func (a *app) getCommand() *cobra.Command {
+	o := &operation{door: door{app: a}}
+	cmd := o.command(&cobra.Command{
+		Use: "get KEYSPACE/KEY", Short: "read a key", Args: takes(1, 1),
+		Example: `  kvctl get orders/42
+  kvctl get orders/42 --level bounded:2s --explain
+  kvctl get orders/42 --level eventual --at n1 -o json`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.get(cmd.Context(), args[0]) },
+	})
+	a.levelFlag(cmd, &o.level)
+	return cmd
+}
+
+func (o *operation) get(ctx context.Context, place string) error {
+	if err := o.place(place); err != nil {
+		return err
+	}
+	level, err := atLevel(o.level)
+	if err != nil {
+		return err
+	}
+	found := false
+	err = o.call(ctx, func(k *client.Keyspace, opts []client.Option) (*reply, []byte, error) {
+		item, err := k.Get(ctx, o.key, append(opts, level...)...)
+		found = item.Found
+		if err == nil {
+			o.policy, err = k.Policy(ctx)
+		}
+		return readReply(item, err), item.Context, err
+	}, o.found)
+	if err == nil && !found {
+		return errAbsent
+	}
+	return err
+}
+
+// found prints what a key holds, one value a line.
+func (o *operation) found(r *reply) {
+	a := o.app
+	switch {
+	case !*r.Found:
+		fmt.Fprintf(a.err, "%s is absent\ntry: %s\n", o.name(), o.filling())
+	case o.policy.Fields():
+		o.foundFields(r)
+	case r.Value != nil:
+		fmt.Fprintln(a.out, *r.Value)
+	case r.ValueBase64 != nil:
+		fmt.Fprintln(a.out, *r.ValueBase64)
+		a.progress("(base64: the value is not UTF-8)")
+	case len(r.ValuesBase64) > 0:
+		fmt.Fprintln(a.out, strings.Join(r.ValuesBase64, "\n"))
+		a.progress("(%d concurrent values, in base64: one is not UTF-8)", len(r.Values))
+	default:
+		fmt.Fprintln(a.out, strings.Join(r.Values, "\n"))
+		a.progress("(%d concurrent values; a put with --context %s replaces them)", len(r.Values), r.Context)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package linktest
+
+func onOneProcessor() func() { return func() {} }

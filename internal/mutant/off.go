@@ -1,0 +1,36 @@
+//go:build !mutants
+
+package mutant
+
+// Enabled says whether this build has planted bugs at all.
+const Enabled = false
+
+// The planted bugs: what each breaks, and the checker that must catch it.
+const (
+	M1  = false // cp: a strong read comes from the local state without any check → linearizable
+	M2  = false // cp: a strong read when raft believes to lead, and nobody is asked → linearizable
+	M3  = false // cp: a read index is proved, but not waited for → linearizable
+	M4  = false // a write is acknowledged before it is committed → durability, linearizable
+	M6  = false // cp: a retried request is applied again → linearizable
+	M7  = false // cp: sessions are missing from snapshots → exactly-once, linearizable
+	M8  = false // cp: a condition is checked against a stale copy → linearizable
+	M9  = false // ap: a remote write is applied before what it depends on → causal
+	M10 = false // the session's token is ignored → read-your-writes, monotonic-reads
+	M11 = false // ap: a merge keeps what either side has → resurrection
+	M16 = false // ap: a merge leaves keys out and takes the whole vector → convergence
+	M17 = false // ap: lww is pruned when a write is applied → convergence, causal
+	M18 = false // a scan reads a moving state → scan
+	M22 = false // cp: a node cut off for a second makes itself a configuration of one → linearizable, raft
+	M23 = false // cp: non-voters are counted in a read index → linearizable
+	M24 = false // cp: replies to earlier requests are counted in a read index → linearizable
+	M25 = false // cp: the log is not synced → durability
+	M26 = false // client: a watch that comes back begins behind the present → watch
+	M31 = false // cp: a new leader does not wait for an entry of its own term → linearizable
+	M33 = false // ap: a bounded read counts what its members' present actors wrote, not what they hold → staleness
+	M34 = false // cp: a request of an evicted session is executed → exactly-once
+	M35 = false // ap: the context of an lww read covers the winner only → causal
+	M36 = false // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
+)
+
+// Name is the bug that is switched on: in this build none, which is "".
+func Name() string { return "" }

@@ -1,0 +1,249 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/grpc"
+
+	"github.com/dialkv/dialkv/client"
+	"github.com/dialkv/dialkv/internal/catalog"
+	"github.com/dialkv/dialkv/internal/engine"
+	"github.com/dialkv/dialkv/internal/front"
+	"github.com/dialkv/dialkv/internal/kvpb"
+	"github.com/dialkv/dialkv/internal/link"
+	"github.com/dialkv/dialkv/internal/rpc"
+	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/membership"
+	"github.com/dialkv/dialkv/store"
+	"github.com/dialkv/dialkv/store/cp"
+)
+
+// Node is one member of a cluster.
+type Node struct {
+	cfg    Config
+	engine *engine.Engine
+	disk   engine.Pace // of a node that takes faults
+	door   *link.Endpoint
+	book   *book
+	id     identity // Run completes it, before anything else starts
+
+	*parts
+	*life
+	groups   *groups
+	held     held
+	topology atomic.Pointer[shard.Topology]
+
+	refreshing sync.Mutex // of topology
+}
+
+// life is how far the node has come.
+type life struct {
+	joined   atomic.Bool   // parts is set
+	ready    chan struct{} // closed when it serves for the first time
+	once     sync.Once     // of ready
+	known    atomic.Bool   // the catalog's majority has its record
+	heard    chan struct{} // closed when its copy of the catalog is known to be fresh
+	draining atomic.Bool   // it leads nothing any more
+	drain    chan struct{} // closed when draining is set
+	stuck    firstError    // a replica cannot be ended, and so neither can the node
+}
+
+func newLife() *life {
+	return &life{ready: make(chan struct{}), heard: make(chan struct{}), drain: make(chan struct{})}
+}
+
+// drained is closed when the node begins to be drained, and nil once it is.
+func (l *life) drained() <-chan struct{} {
+	if l.draining.Load() {
+		return nil
+	}
+	return l.drain
+}
+
+// parts are the rooms that need to know which cluster this is.
+type parts struct {
+	mux     *cp.Mux
+	pool    *rpc.Pool
+	own     *client.Client // the node's own way into the cluster, from where it stands
+	system  *cp.Replica    // of the catalog's group
+	catalog *catalog.Catalog
+	members *membership.Members
+	server  *grpc.Server
+}
+
+// Open opens the node's storage and its door. What it refuses, bad configuration,
+// a directory or a port in use, it refuses before anything is written.
+func Open(cfg Config) (*Node, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, book: newBook(), life: newLife()}
+	n.groups = &groups{node: n, open: make(map[store.GroupID]*group)}
+	n.topology.Store(&shard.Topology{Node: cfg.Node})
+	var err error
+	if n.door, err = n.openDoor(); err != nil {
+		return nil, err
+	}
+	n.engine, err = engine.Open(engine.Config{
+		Dir: cfg.Data, FS: n.storage(), MemTable: cfg.Storage.MemTable, Cache: cfg.Storage.Cache,
+	})
+	if err != nil {
+		return nil, errors.Join(err, n.door.Close())
+	}
+	n.held = openHeld(n.engine)
+	if n.id, err = loadIdentity(n.engine, cfg.Node); err != nil {
+		return nil, errors.Join(err, n.engine.Close(), n.door.Close())
+	}
+	return n, nil
+}
+
+// storage is the node's disk; one that takes faults can be made slow.
+func (n *Node) storage() vfs.FS {
+	if n.cfg.AllowFaults {
+		return engine.Slow(cmp.Or(n.cfg.Storage.FS, vfs.Default), &n.disk)
+	}
+	return n.cfg.Storage.FS
+}
+
+func (n *Node) openDoor() (*link.Endpoint, error) {
+	if n.cfg.Network.Endpoint != nil {
+		return n.cfg.Network.Endpoint, nil
+	}
+	return link.Listen(link.Config{
+		Node: n.cfg.Node, Listen: n.cfg.Network.Listen, Gossip: n.cfg.Network.Gossip,
+		Resolve: n.book.resolve, Faults: n.cfg.AllowFaults,
+		Events: link.Events{Refused: func(remote string, err error) {
+			n.cfg.Logger.Debug("connection refused", "remote", remote, "error", err)
+		}},
+	})
+}
+
+// Ready is closed when the node serves for the first time: it knows the catalog, as
+// many nodes as it expects, and each of its replicas has caught up.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
+
+// Addr is where the node listens.
+func (n *Node) Addr() string { return n.door.Addr() }
+
+// Run runs the node until ctx ends, which is nil, or until it cannot go on. It
+// closes everything that Open opened, but after an error that is cp.ErrStuck: then a
+// disk or Raft does not answer, what waits for it cannot be ended, and the process
+// should exit.
+func (n *Node) Run(ctx context.Context) error {
+	err := n.belong(ctx)
+	if err == nil {
+		n.parts, err = n.assemble(ctx)
+	}
+	if err == nil {
+		n.joined.Store(true)
+		err = n.serve(ctx)
+	}
+	if errors.Is(err, cp.ErrStuck) {
+		return err
+	}
+	if n.parts != nil {
+		err = errors.Join(err, n.own.Close(), n.pool.Close())
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil
+	}
+	return errors.Join(err, n.door.Close(), n.engine.Close())
+}
+
+// assemble opens the rooms. Nothing runs yet. The catalog's replica is opened last:
+// it is the one that only its Run closes.
+func (n *Node) assemble(ctx context.Context) (p *parts, err error) {
+	p = &parts{mux: cp.NewMux(n.door)}
+	dial := func(ctx context.Context, name string) (net.Conn, error) { return n.door.Dial(ctx, name, link.RPC) }
+	p.pool = rpc.NewPool(dial, n.cfg.Node, n.id.Cluster)
+	p.own, err = client.Open(ctx, client.Config{
+		Seeds: []string{n.cfg.Node}, Near: n.cfg.Node,
+		Dial: func(ctx context.Context, name, _ string) (net.Conn, error) {
+			if name == "" {
+				name = n.cfg.Node
+			}
+			return dial(ctx, name)
+		},
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.pool.Close())
+	}
+	defer func() {
+		if err != nil {
+			p, err = nil, errors.Join(err, p.own.Close(), p.pool.Close())
+		}
+	}()
+	p.members, err = membership.Open(membership.Config{
+		Cluster: n.id.Cluster, Endpoint: n.door, Peers: n.book.names, Profile: n.cfg.Timing.Membership,
+		Events: membership.Events{Joined: n.book.heard},
+	})
+	if err != nil {
+		return p, err
+	}
+	var founders []string
+	if n.id.Founder {
+		founders = []string{n.cfg.Node}
+	}
+	if p.system, err = n.openCP(p, store.CatalogGroup, founders); err != nil {
+		return p, err
+	}
+	p.catalog = catalog.New(p.system, majority{p.own.Keyspace(store.CatalogName)})
+	p.server = rpc.NewServer(rpc.Config{Node: n, Admin: n, Panicked: func(value any, stack []byte) {
+		n.cfg.Logger.Error("a handler panicked", "value", value, "stack", string(stack))
+	}})
+	kvpb.RegisterFrontServer(p.server, front.New(p.own))
+	return p, nil
+}
+
+// serve runs the rooms and, at the end, stops them in order: replicas first, so
+// that what is in flight is answered; then the catalog, the doors, and the rest.
+func (n *Node) serve(ctx context.Context) error {
+	base := context.WithoutCancel(ctx)
+	var failed firstError
+	doors := start(base, &failed,
+		func(ctx context.Context) error { return n.mux.Run(ctx) },
+		func(context.Context) error { return n.serveRPC() },
+	)
+	system := start(base, &failed, n.system.Run)
+	work := start(base, &failed,
+		n.catalog.Follow,
+		n.members.Run,
+		n.groups.follow,
+		n.tendCatalog,
+		n.announce,
+		n.awaitNews,
+		n.balance,
+	)
+	select {
+	case <-ctx.Done():
+	case <-failed.happened():
+	case <-n.engine.Failed():
+		failed.set(n.engine.Err())
+	case <-n.stuck.happened():
+		failed.set(n.stuck.err())
+	}
+	if errors.Is(failed.err(), cp.ErrStuck) {
+		return failed.err() // what hangs cannot be stopped
+	}
+	n.cfg.Logger.Info("stopping", "node", n.cfg.Node)
+	work.stop()
+	system.stop()
+	n.server.Stop()
+	doors.stop()
+	return failed.err()
+}
+
+func (n *Node) serveRPC() error {
+	if err := n.server.Serve(n.door.Listener(link.RPC)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("node: serve: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package nodeflags
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dialkv/dialkv/internal/node"
+)
+
+// Run runs the node that args and the environment describe, until ctx ends. It
+// prints the line "ready" to stdout once the node serves, and logs to stderr.
+func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	cfg, err := newFlags(stdout).parse(args, getenv)
+	if errors.Is(err, pflag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cfg.Logger = slog.New(slog.NewTextHandler(stderr, nil))
+	n, err := node.Open(cfg)
+	if err != nil {
+		return err
+	}
+	logPosture(cfg)
+	ended := make(chan struct{})
+	announced := make(chan struct{})
+	go func() {
+		defer close(announced)
+		select {
+		case <-n.Ready():
+			fmt.Fprintln(stdout, "ready")
+		case <-ended:
+		}
+	}()
+	err = n.Run(ctx)
+	close(ended)
+	<-announced
+	return err
+}
+
+// logPosture says what protects the node and what does not.
+func logPosture(cfg node.Config) {
+	raftLog := cfg.RaftLog
+	if raftLog == "" {
+		raftLog = "engine, catalog on boltdb"
+	}
+	cfg.Logger.Info("starting", "node", cfg.Node,
+		"listen", cfg.Network.Listen, "gossip", cfg.Network.Gossip, "data", cfg.Data, "join", cfg.Join,
+		"tls", "off", "auth", "off", "faults", allowed(cfg.AllowFaults), "raft_log", raftLog)
+}
+
+func allowed(yes bool) string {
+	if yes {
+		return "allowed"
+	}
+	return "refused"
+}

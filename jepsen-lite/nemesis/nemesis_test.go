@@ -1,0 +1,285 @@
+package nemesis_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/dialkv/dialkv/internal/kvpb"
+	"github.com/dialkv/dialkv/internal/link"
+	"github.com/dialkv/dialkv/internal/link/linktest"
+	"github.com/dialkv/dialkv/jepsen-lite/history"
+	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
+	"github.com/dialkv/dialkv/store"
+)
+
+// fake is five nodes of which nothing is true but what the nemesis can see. The
+// switches plant bugs.
+type fake struct {
+	deaf      bool // faults do nothing
+	sticky    bool // rules cannot be taken away
+	undying   bool // a killed node never comes back
+	pauseable bool
+
+	rules  []link.Rule
+	held   uint64
+	down   map[string]bool
+	calls  []string
+	nodes  []string
+	slow   map[string]bool
+	synced uint64
+	led    string // who leads
+	term   uint64
+	mu     sync.Mutex
+}
+
+func newFake() *fake {
+	return &fake{down: map[string]bool{}, nodes: slices.Clone(five), slow: map[string]bool{}, led: "n4", term: 3}
+}
+
+func (f *fake) Nodes() []string { return slices.Clone(f.nodes) }
+
+func (f *fake) SlowDisk(_ context.Context, name string, delay time.Duration) error {
+	if !f.deaf {
+		f.slow[name] = delay > 0
+		if name == f.led && delay == time.Hour {
+			f.elect()
+		}
+	}
+	return nil
+}
+
+// elect lets another lead, if it is allowed to be true.
+func (f *fake) elect() {
+	if f.deaf {
+		return
+	}
+	i := slices.IndexFunc(f.nodes, func(n string) bool { return n != f.led })
+	f.led, f.term = f.nodes[i], f.term+1
+}
+
+func (f *fake) SlowSyncs(_ context.Context, name string) uint64 {
+	if f.slow[name] {
+		f.synced++
+	}
+	return f.synced
+}
+
+func (f *fake) Add(_ context.Context, _ string) (string, error) {
+	name := fmt.Sprintf("n%d", 6+len(f.calls))
+	f.calls = append(f.calls, "add "+name)
+	f.nodes = append(f.nodes, name)
+	return name, nil
+}
+
+func (f *fake) Remove(_ context.Context, name string, _ bool, _ func(string)) ([]string, error) {
+	f.calls = append(f.calls, "remove "+name)
+	f.nodes = slices.DeleteFunc(f.nodes, func(n string) bool { return n == name })
+	if name == f.led {
+		f.elect()
+	}
+	if f.deaf {
+		return nil, nil
+	}
+	return []string{"7/0"}, nil
+}
+
+func (f *fake) Admin(name string) (kvpb.AdminClient, error) { return fakeAdmin{f: f, node: name}, nil }
+
+func (f *fake) SetFaults(_ context.Context, rules []link.Rule) error {
+	if f.deaf || f.sticky && rules == nil && len(f.rules) > 0 {
+		return nil
+	}
+	f.rules = rules
+	return nil
+}
+
+func (f *fake) stop(node string) error {
+	f.calls = append(f.calls, "stop "+node)
+	if node == f.led {
+		f.elect()
+	}
+	f.down[node] = !f.deaf
+	return nil
+}
+
+func (f *fake) start(node string) error {
+	f.mu.Lock() // all of them may be started at once
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, "start "+node)
+	f.down[node] = f.undying
+	return nil
+}
+
+func (f *fake) Kill(_ context.Context, name string) error    { return f.stop(name) }
+func (f *fake) Restart(_ context.Context, name string) error { return f.start(name) }
+
+func (f *fake) Pause(_ context.Context, name string) error { return f.stop(name) }
+func (f *fake) Resume(_ context.Context, name string) error {
+	if !f.pauseable {
+		return &store.Error{Code: store.Unsupported}
+	}
+	return f.start(name)
+}
+
+type fakeAdmin struct {
+	kvpb.AdminClient
+	f    *fake
+	node string
+}
+
+func (a fakeAdmin) Status(ctx context.Context, _ *kvpb.StatusRequest, _ ...grpc.CallOption) (*kvpb.StatusResponse, error) {
+	a.f.mu.Lock()
+	down := a.f.down[a.node]
+	a.f.mu.Unlock()
+	if down {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	replica := &kvpb.ReplicaStatus{Keyspace: "orders", Group: "7/0", Role: "follower", Term: a.f.term, Members: a.f.nodes}
+	if a.node == a.f.led {
+		replica.Role = "leader"
+	}
+	return &kvpb.StatusResponse{Node: a.node, Ready: true, Replicas: []*kvpb.ReplicaStatus{replica}}, nil
+}
+
+func (a fakeAdmin) TransferLeader(context.Context, *kvpb.TransferLeaderRequest, ...grpc.CallOption) (*kvpb.TransferLeaderResponse, error) {
+	a.f.elect()
+	return &kvpb.TransferLeaderResponse{Leader: a.f.led}, nil
+}
+
+func (a fakeAdmin) Faults(context.Context, *kvpb.FaultsRequest, ...grpc.CallOption) (*kvpb.FaultsResponse, error) {
+	if len(a.f.rules) > 0 {
+		a.f.held++ // there is always traffic
+	}
+	return &kvpb.FaultsResponse{Held: a.f.held, Delayed: a.f.held, Rules: make([]*kvpb.LinkRule, len(a.f.rules))}, nil
+}
+
+// run follows a plan of ten seconds in virtual time.
+func run(t *testing.T, f *fake, ctx context.Context, faults ...string) (nemesis.Result, *history.History) {
+	t.Helper()
+	var lines bytes.Buffer
+	rec := history.NewRecorder(&lines)
+	rec.Complete(rec.Invoke(history.Call{Kind: history.Get, Mode: "cp", Key: "k"}), history.Answer{})
+	cfg := nemesis.Config{Faults: faults, Duration: 25*time.Second + 2*time.Second*time.Duration(len(faults)), Seed: 5, Keyspaces: []string{"orders"}}
+	result := nemesis.Run(ctx, f, cfg, rec)
+	h, err := history.Read(&lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result, h
+}
+
+func TestEveryFaultIsRecordedSeenAndHealed(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		f := newFake()
+		f.pauseable = true
+		result, h := run(t, f, t.Context(), nemesis.Names...)
+		if result.Wrong != "" || len(result.Done) < 3 {
+			t.Errorf("%+v", result)
+		}
+		if len(h.Faults) != len(result.Done) {
+			t.Errorf("%d faults recorded, %d done", len(h.Faults), len(result.Done))
+		}
+		for i, w := range h.Faults {
+			if w.End == history.Open || w.Detail != result.Done[i].Detail || result.Done[i].Effect == "" {
+				t.Errorf("%+v is recorded as %+v", result.Done[i], w)
+			}
+		}
+		if len(f.rules) > 0 || slices.Contains(f.downNow(), true) {
+			t.Errorf("left behind: rules %v, down %v", f.rules, f.down)
+		}
+	})
+}
+
+func (f *fake) downNow() []bool {
+	var down []bool
+	for _, d := range f.down {
+		down = append(down, d)
+	}
+	return down
+}
+
+func TestAFaultWithoutEffectIsWrong(t *testing.T) {
+	for _, fault := range nemesis.Names {
+		linktest.Bubble(t, func(t *testing.T) {
+			f := newFake()
+			f.deaf, f.pauseable = true, true
+			if result, _ := run(t, f, t.Context(), fault); !strings.Contains(result.Wrong, "had no effect") {
+				t.Errorf("%s that does nothing: %q", fault, result.Wrong)
+			}
+		})
+	}
+}
+
+func TestAFaultThatDoesNotHealIsWrongAndStaysOpen(t *testing.T) {
+	for _, fault := range []string{nemesis.Partition, nemesis.Kill} {
+		linktest.Bubble(t, func(t *testing.T) {
+			f := newFake()
+			f.sticky, f.undying = true, true
+			result, h := run(t, f, t.Context(), fault)
+			if !strings.Contains(result.Wrong, "was not healed") {
+				t.Errorf("%s: %q", fault, result.Wrong)
+			}
+			if len(h.Faults) != 1 || h.Faults[0].End != history.Open {
+				t.Errorf("%s is recorded as %+v", fault, h.Faults)
+			}
+		})
+	}
+}
+
+func TestInterruptedRunHeals(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		f := newFake()
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(2*time.Second, cancel)
+		result, h := run(t, f, ctx, nemesis.Partition)
+		if len(f.rules) > 0 || len(h.Faults) != 1 || h.Faults[0].End == history.Open || len(result.Done) != 1 {
+			t.Errorf("rules %v, faults %+v, done %+v", f.rules, h.Faults, result.Done)
+		}
+	})
+}
+
+func TestTheLeaderOfTheKeyspaceIsCutOff(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		cfg := nemesis.Config{Faults: []string{nemesis.Partition}, Duration: time.Minute, Seed: 1, Keyspaces: []string{"orders"}}
+		steps, err := cfg.Plan(five)
+		if err != nil {
+			t.Fatal(err)
+		}
+		result := nemesis.Run(t.Context(), newFake(), cfg, history.NewRecorder(&bytes.Buffer{}))
+		for i, d := range result.Done {
+			if steps[i].Shape == nemesis.Leader && d.Detail != "n4|n1,n2,n3,n5" {
+				t.Errorf("the leader is n4, the cut was %s", d.Detail)
+			}
+		}
+	})
+}
+
+// plain is a cluster that can do no more than it must.
+type plain struct{ nemesis.Cluster }
+
+func TestPauseIsRefusedBeforehandWhereNothingCanBePaused(t *testing.T) {
+	cfg := nemesis.Config{Faults: []string{nemesis.Pause}, Duration: time.Minute}
+	if err := nemesis.Check(t.Context(), newFake(), cfg); !errors.Is(err, store.Unsupported) {
+		t.Errorf("got %v", err)
+	}
+	for _, fault := range []string{nemesis.DiskSlow, nemesis.Stall, nemesis.Membership} {
+		cfg.Faults = []string{fault}
+		if err := nemesis.Check(t.Context(), plain{newFake()}, cfg); !errors.Is(err, store.Unsupported) {
+			t.Errorf("%s: %v", fault, err)
+		}
+	}
+	cfg.Faults = []string{nemesis.Kill}
+	if err := nemesis.Check(t.Context(), newFake(), cfg); err != nil {
+		t.Errorf("kill: %v", err)
+	}
+}

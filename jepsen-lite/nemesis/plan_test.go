@@ -1,0 +1,125 @@
+package nemesis_test
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
+	"github.com/dialkv/dialkv/store"
+)
+
+var five = []string{"n1", "n2", "n3", "n4", "n5"}
+
+func TestPlanFollowsFromTheSeed(t *testing.T) {
+	cfg := nemesis.Config{Faults: nemesis.Names, Duration: time.Minute, Seed: 3}
+	a, err := cfg.Plan(five)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := cfg.Plan(five); !reflect.DeepEqual(a, b) {
+		t.Error("the same seed gave two plans")
+	}
+	cfg.Seed = 4
+	if b, _ := cfg.Plan(five); reflect.DeepEqual(a, b) {
+		t.Error("two seeds gave the same plan")
+	}
+}
+
+func TestPlanKeepsToItsLimits(t *testing.T) {
+	for seed := range int64(200) {
+		cfg := nemesis.Config{Faults: nemesis.Names, Duration: time.Duration(4*len(nemesis.Names)+int(seed%60)) * time.Second, Seed: seed}
+		steps, err := cfg.Plan(five)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sound(cfg, steps); err != nil {
+			t.Fatalf("seed %d, %v: %v\n%+v", seed, cfg.Duration, err, steps)
+		}
+	}
+}
+
+// sound says what is wrong with a plan for five nodes.
+func sound(cfg nemesis.Config, steps []nemesis.Step) error {
+	for _, name := range cfg.Faults {
+		if !slices.ContainsFunc(steps, func(s nemesis.Step) bool { return s.Fault == name }) {
+			return fmt.Errorf("%s never happens", name)
+		}
+	}
+	free := time.Duration(0)
+	for _, s := range steps {
+		if s.Begin < free || s.Hold < 100*time.Millisecond {
+			return fmt.Errorf("%+v overlaps with the one before, or is too short", s)
+		}
+		most := 2
+		if s.Fault == nemesis.Bridge {
+			most = 3 // one half and the bridge
+		}
+		if len(s.Nodes) < 1 || len(s.Nodes) > most {
+			return fmt.Errorf("%+v is not on a minority", s)
+		}
+		free = s.Begin + s.Hold
+	}
+	if free > cfg.Duration {
+		return fmt.Errorf("it ends at %v", free)
+	}
+	return nil
+}
+
+func TestPlanHasShortAndLongFaultsOfEveryShape(t *testing.T) {
+	short, long := 0, 0
+	shapes := map[nemesis.Shape]int{}
+	for seed := range int64(20) {
+		steps, err := nemesis.Config{Faults: []string{nemesis.Partition}, Duration: time.Minute, Seed: seed}.Plan(five)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range steps {
+			shapes[s.Shape]++
+			switch {
+			case s.Hold < 1100*time.Millisecond: // before a silent node is given up
+				short++
+			case s.Hold > 1500*time.Millisecond:
+				long++
+			}
+		}
+	}
+	if short < 20 || long < 20 || len(shapes) != 4 {
+		t.Errorf("%d short, %d long, shapes %v", short, long, shapes)
+	}
+}
+
+func TestImpossiblePlansAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		cfg   nemesis.Config
+		nodes []string
+	}{
+		{nemesis.Config{Faults: []string{"comet"}, Duration: time.Minute}, five},
+		{nemesis.Config{Faults: []string{nemesis.Kill}, Duration: time.Minute}, five[:2]},
+		{nemesis.Config{Faults: []string{nemesis.Partition}, Duration: time.Minute}, five[:1]},
+		{nemesis.Config{Faults: nemesis.Names, Duration: 2 * time.Second}, five},
+	} {
+		if _, err := c.cfg.Plan(c.nodes); !errors.Is(err, store.Invalid) {
+			t.Errorf("%+v on %v: %v", c.cfg, c.nodes, err)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for list, want := range map[string][]string{
+		"": nil, "none": nil,
+		"kill":                     {"kill"},
+		"partition, kill,pause":    {"partition", "kill", "pause"},
+		"kill,kill,none,partition": {"kill", "partition"},
+	} {
+		if got, err := nemesis.Parse(list); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: %v, %v", list, got, err)
+		}
+	}
+	if _, err := nemesis.Parse("partition,comet"); !errors.Is(err, store.Invalid) {
+		t.Errorf("comet: %v", err)
+	}
+}

@@ -1,0 +1,62 @@
+package scenario
+
+import (
+	"slices"
+
+	"github.com/dialkv/dialkv/jepsen-lite/check"
+	"github.com/dialkv/dialkv/jepsen-lite/report"
+	"github.com/dialkv/dialkv/jepsen-lite/workload"
+)
+
+// Judge judges what was recorded and writes the report. An error says that the
+// report could not be written; the outcome holds nevertheless.
+func (r *Recording) Judge() (Outcome, error) {
+	r.o.Progress("judging")
+	h, err := r.tape.read()
+	var rep check.Report
+	if err != nil {
+		rep = check.Reject(err)
+	} else {
+		rep = check.Run(h, check.Options{Claims: workload.Claims(r.o.Load.Workload)})
+	}
+	rep.Seed = r.o.Load.Seed
+	for _, own := range r.own() {
+		rep.Checkers = append([]check.Result{own}, rep.Checkers...)
+		rep.Verdict = worse(rep.Verdict, own.Verdict)
+	}
+	if r.o.Dir != "" {
+		rep.Path, err = report.Write(r.o.Dir, h, rep)
+	} else {
+		err = nil
+	}
+	return Outcome{
+		Report: rep, Load: r.notes.load, Faults: r.notes.faults.Done,
+		Settled: r.notes.settled, Converged: r.notes.converged, Equal: r.notes.equal,
+	}, err
+}
+
+// own are the results of the run itself: whether it came to its end, and whether its
+// faults were faults.
+func (r *Recording) own() []check.Result {
+	var own []check.Result
+	if f := r.notes.faults; len(f.Done) > 0 || f.Wrong != "" {
+		own = append(own, result("nemesis", "every fault had an effect, and was healed", f.String(), f.Wrong))
+	}
+	if r.notes.wrong != "" {
+		own = append(own, result("run", "the run came to its end", "", r.notes.wrong))
+	}
+	return own
+}
+
+func result(name, claim, well, wrong string) check.Result {
+	if wrong != "" {
+		return check.Result{Name: name, Claim: claim, Verdict: check.Invalid, Sentence: wrong, Witness: []int64{}}
+	}
+	return check.Result{Name: name, Claim: claim, Verdict: check.Pass, Sentence: well, Witness: []int64{}}
+}
+
+// worse is the one that counts when both are said of one run.
+func worse(a, b check.Verdict) check.Verdict {
+	order := []check.Verdict{check.Fail, check.Invalid, check.Unknown, check.Pass}
+	return order[min(slices.Index(order, a), slices.Index(order, b))]
+}

@@ -1,0 +1,247 @@
+//go:build mutants
+
+package sim_test
+
+import (
+	"cmp"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/jepsen-lite/check"
+	"github.com/dialkv/dialkv/jepsen-lite/scenario"
+	"github.com/dialkv/dialkv/jepsen-lite/workload"
+)
+
+var (
+	seeds = flag.Int("sim.seeds", 1, "runs of each planted bug, each with a seed of its own")
+	trial = flag.String("sim.trial", "", "internal: run this one plan, and write what came of it to the file -sim.out")
+	out   = flag.String("sim.out", "", "internal: see -sim.trial")
+)
+
+// planted is what a planted bug needs to be seen, and who must see it.
+type planted struct {
+	mutant   string
+	needs    plan     // but for its Mutant and Seed
+	caughtBy []string // any of these
+}
+
+// plan is one run of one planted bug, or of none.
+type plan struct {
+	Mutant   string
+	Workload string
+	Faults   []string
+	Length   time.Duration // virtual: a rare chance needs many
+	Rate     float64       // operations a second; 100 if zero
+	Latency  time.Duration // of a link; 1 ms if zero
+	Short    bool          // logs are cut often
+	Seed     int64
+}
+
+func (p plan) world() world {
+	w := world{latency: cmp.Or(p.Latency, time.Millisecond)}
+	if p.Short {
+		w.logs = short
+	}
+	return w
+}
+
+// The reads of a leader that does not know better are few, and the key that is read was
+// not always written meanwhile. Then only versions can tell: the read stands at an older
+// revision than a write of another key that was over before.
+var table = []planted{
+	{"M1", plan{Workload: "register", Faults: []string{"partition"}, Length: time.Minute}, []string{"linearizable"}},
+	{"M2", plan{Workload: "register", Faults: []string{"stall"}, Length: 2 * time.Minute}, []string{"linearizable", "versions"}},
+	{"M3", plan{Workload: "register", Length: time.Minute}, []string{"linearizable"}},
+	{"M4", plan{Workload: "register", Faults: []string{"partition"}, Length: 4 * time.Minute}, []string{"linearizable", "durability"}},
+	{"M6", plan{Workload: "exactly-once", Length: time.Minute}, []string{"exactly-once"}},
+	{"M7", plan{Workload: "exactly-once", Faults: []string{"partition"}, Length: time.Minute, Short: true}, []string{"exactly-once"}},
+	// Two conditional writes must fall into one log entry: late links make entries larger.
+	{"M8", plan{Workload: "register", Length: time.Minute, Rate: 200, Latency: 10 * time.Millisecond}, []string{"linearizable"}},
+	{"M9", plan{Workload: "causal", Faults: []string{"bridge"}, Length: time.Minute}, []string{"causal"}},
+	{"M10", plan{Workload: "roaming", Faults: []string{"partition", "bridge"}, Length: time.Minute}, []string{"read-your-writes", "monotonic-reads"}},
+	{"M11", plan{Workload: "roaming", Faults: []string{"away"}, Length: 2 * time.Minute, Short: true}, []string{"causal", "convergence"}},
+	{"M16", plan{Workload: "roaming", Faults: []string{"away"}, Length: 2 * time.Minute, Short: true}, []string{"convergence"}},
+	// One side must prune a value that the other deletes before it has heard of the winner.
+	{"M17", plan{Workload: "delete", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal", "convergence", "durability"}},
+	{"M18", plan{Workload: "scan", Length: time.Minute}, []string{"scan"}},
+	{"M22", plan{Workload: "register", Faults: []string{"partition"}, Length: time.Minute}, []string{"linearizable", "raft"}},
+	{"M24", plan{Workload: "register", Faults: []string{"stall"}, Length: 2 * time.Minute, Rate: 200}, []string{"linearizable", "versions"}},
+	{"M25", plan{Workload: "register", Faults: []string{"power"}, Length: time.Minute}, []string{"durability"}},
+	{"M26", plan{Workload: "watch", Faults: []string{"kill"}, Length: time.Minute}, []string{"watch"}},
+	{"M31", plan{Workload: "register", Faults: []string{"succession"}, Length: 4 * time.Minute, Rate: 200}, []string{"linearizable", "versions"}},
+	// Its proof is wrong from the first sign of a new life until any member is caught up.
+	{"M33", plan{Workload: "bounded", Faults: []string{"revive"}, Length: time.Minute, Rate: 200}, []string{"staleness"}},
+	{"M34", plan{Workload: "exactly-once", Length: time.Minute}, []string{"exactly-once"}},
+	// A loser must be hidden by a winner, which somebody who has read it deletes.
+	{"M35", plan{Workload: "delete", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal"}},
+	// A delete must meet an increment on its way, of an actor of whom all know an older one.
+	{"M36", plan{Workload: "counter", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"counter", "convergence"}},
+}
+
+// missed are the planted bugs that no plan here catches, and why.
+var missed = map[string]string{
+	"M23": "a non-voter is one for a moment only, while a node enters: too short to stand by a leader that was cut off; TestNonVoterIsNotCountedInAReadIndex of store/cp catches it",
+}
+
+// finding is what came of it.
+type finding struct {
+	Verdict  check.Verdict
+	Checkers []check.Result
+}
+
+// TestTrial is one run in a process of its own, because a process has one planted
+// bug from its start to its end.
+func TestTrial(t *testing.T) {
+	if *trial == "" {
+		t.Skip("a part of TestMutants")
+	}
+	var p plan
+	if err := json.Unmarshal([]byte(*trial), &p); err != nil {
+		t.Fatal(err)
+	}
+	if mutant.Name() != p.Mutant {
+		t.Fatalf("the planted bug is %q, not %q", mutant.Name(), p.Mutant)
+	}
+	outcome := judge(t, recordBroken(t, p, scenario.Options{
+		Load:   workload.Config{Workload: p.Workload, Duration: p.Length, Rate: cmp.Or(p.Rate, 100), Seed: p.Seed},
+		Faults: p.Faults,
+	}))
+	b, err := json.Marshal(finding{outcome.Verdict, outcome.Checkers})
+	if err == nil {
+		err = os.WriteFile(*out, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recordBroken records a run whose planted bug may keep the cluster from ever stopping,
+// which a bubble reports by a panic. Without a bug that is a failure as always.
+func recordBroken(t *testing.T, p plan, o scenario.Options) (r *scenario.Recording) {
+	t.Helper()
+	defer func() {
+		if v := recover(); v != nil {
+			if p.Mutant == "" || r == nil {
+				panic(v)
+			}
+			t.Logf("with the bug the cluster did not stop: %v", v)
+		}
+	}()
+	recordTo(t, o, p.world(), &r)
+	return r
+}
+
+func try(t *testing.T, p plan) finding {
+	t.Helper()
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "finding.json")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTrial$", "-test.v", "-test.timeout=5m", "-sim.trial="+string(b), "-sim.out="+file)
+	cmd.Env = append(os.Environ(), "KV_MUTANT="+p.Mutant)
+	log, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%+v: %v\n%s", p, err, log)
+	}
+	b, err = os.ReadFile(file)
+	var f finding
+	if err == nil {
+		err = json.Unmarshal(b, &f)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// failed names the checkers that failed, with what they say.
+func (f finding) failed() (names, sentences []string) {
+	for _, c := range f.Checkers {
+		if c.Verdict == check.Fail {
+			names = append(names, c.Name)
+			sentences = append(sentences, c.Name+": "+c.Sentence)
+		}
+	}
+	return names, sentences
+}
+
+// honest runs each plan without a bug once, whichever rows share it.
+type honest struct {
+	mu    sync.Mutex
+	plans map[string]*sync.Once
+}
+
+func (h *honest) check(t *testing.T, p plan) {
+	t.Helper()
+	p.Mutant = ""
+	name := fmt.Sprintf("%+v", p)
+	h.mu.Lock()
+	once := h.plans[name]
+	if once == nil {
+		once = new(sync.Once)
+		h.plans[name] = once
+	}
+	h.mu.Unlock()
+	once.Do(func() {
+		if f := try(t, p); f.Verdict != check.Pass {
+			t.Errorf("%s without the bug: %s: %s", name, f.Verdict, strings.Join(f.others(), "; "))
+		}
+	})
+}
+
+// others are the sentences of the checkers that did not pass.
+func (f finding) others() (sentences []string) {
+	for _, c := range f.Checkers {
+		if c.Verdict != check.Pass {
+			sentences = append(sentences, fmt.Sprintf("%s %s: %s", c.Name, c.Verdict, c.Sentence))
+		}
+	}
+	return sentences
+}
+
+// TestMutants plants each bug and wants it caught by the checker that is named for
+// it, in 19 of 20 seeds; and the same plans without a bug must pass.
+func TestMutants(t *testing.T) {
+	clean := &honest{plans: map[string]*sync.Once{}}
+	for _, row := range table {
+		t.Run(row.mutant, func(t *testing.T) {
+			t.Parallel()
+			caught := 0
+			for i := range *seeds {
+				began := time.Now()
+				p := row.needs
+				p.Mutant, p.Seed = row.mutant, *seed+int64(i)
+				f := try(t, p)
+				names, sentences := f.failed()
+				if slices.ContainsFunc(row.caughtBy, func(c string) bool { return slices.Contains(names, c) }) {
+					caught++
+				}
+				t.Logf("seed %d: %s in %v: %s", p.Seed, f.Verdict, time.Since(began).Round(time.Second), strings.Join(sentences, "; "))
+				clean.check(t, p)
+			}
+			if caught*20 < *seeds*19 {
+				t.Error(fmt.Sprintf("caught by %s in %d of %d seeds", strings.Join(row.caughtBy, " or "), caught, *seeds))
+			}
+		})
+	}
+}
+
+func TestEveryPlantedBugHasARow(t *testing.T) {
+	for _, name := range mutant.Names {
+		row := slices.ContainsFunc(table, func(p planted) bool { return p.mutant == name })
+		if row == (missed[name] != "") {
+			t.Errorf("%s: in the table %v, and missed because of %q", name, row, missed[name])
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package sim_test
+
+import (
+	"context"
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/dialkv/dialkv/internal/link/linktest"
+	"github.com/dialkv/dialkv/internal/localcluster"
+	"github.com/dialkv/dialkv/internal/node"
+	"github.com/dialkv/dialkv/jepsen-lite/check"
+	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
+	"github.com/dialkv/dialkv/jepsen-lite/scenario"
+	"github.com/dialkv/dialkv/jepsen-lite/workload"
+	"github.com/dialkv/dialkv/store/cp"
+)
+
+var (
+	hours  = flag.Float64("sim.hours", defaultHours, "virtual hours of each run")
+	faults = flag.String("sim.faults", "partition,kill", "what happens to the nodes meanwhile, as kvctl check run --nemesis takes it")
+	seed   = flag.Int64("sim.seed", 1, "seed of the first run")
+)
+
+// unhurried is a timing between a classroom's and production's: what an idle cluster
+// costs is mostly heartbeats, and virtual time passes as fast as they are few.
+var unhurried = node.Timing{Raft: cp.Timing{
+	Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond,
+	Lease: 300 * time.Millisecond, Commit: 100 * time.Millisecond,
+}}
+
+// world is what the cluster of a run is like.
+type world struct {
+	latency time.Duration // of a link
+	logs    logs          // zero: they are not cut within a run
+}
+
+// logs says when the logs of groups are cut.
+type logs struct {
+	cp cp.Compaction
+	ap uint64 // bytes
+}
+
+// short logs are cut so often that a node which was away needs a snapshot.
+var short = logs{cp.Compaction{Threshold: 16, Trailing: 32, Interval: time.Second}, 2 << 10}
+
+// record runs a scenario in a bubble. Checkers run outside of it: they measure real
+// time.
+func record(t *testing.T, o scenario.Options, w world) *scenario.Recording {
+	t.Helper()
+	var r *scenario.Recording
+	recordTo(t, o, w, &r)
+	return r
+}
+
+// recordTo is record for a cluster that may not come to its end: what was recorded is
+// there nevertheless.
+func recordTo(t *testing.T, o scenario.Options, w world, to **scenario.Recording) {
+	t.Helper()
+	o.Progress = func(line string) { t.Log(line) }
+	linktest.Bubble(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), o.Load.Duration+10*time.Minute)
+		defer cancel()
+		cluster, err := localcluster.NewMemory(ctx, localcluster.MemoryConfig{
+			Seed: uint64(o.Load.Seed), Latency: w.latency, Jitter: w.latency / 2,
+			Timing: unhurried,
+			// No table is written while a disk stands still: that would hold up virtual time.
+			Storage: node.Storage{MemTable: 64 << 20, Compaction: w.logs.cp, CausalLog: w.logs.ap},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := cluster.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if *to, err = scenario.Record(ctx, cluster, o); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func judge(t *testing.T, r *scenario.Recording) scenario.Outcome {
+	t.Helper()
+	outcome, err := r.Judge()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range outcome.Checkers {
+		t.Logf("%-22s %-8s %+v %s", c.Name, c.Verdict, c.Compared, c.Sentence)
+	}
+	return outcome
+}
+
+// TestSim keeps five production nodes under cuts and crashes for some virtual minutes
+// with each workload, and has the history judged.
+func TestSim(t *testing.T) {
+	what, err := nemesis.Parse(*faults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range workload.Names {
+		t.Run(name, func(t *testing.T) {
+			length := time.Duration(*hours * float64(time.Hour))
+			began := time.Now()
+			o := scenario.Options{
+				Load:   workload.Config{Workload: name, Duration: length, Rate: defaultRate, Seed: *seed + int64(i)},
+				Faults: what,
+			}
+			recording := record(t, o, world{time.Millisecond, short})
+			ran := time.Since(began)
+			outcome := judge(t, recording)
+			t.Logf("seed %d: %v of virtual time in %v, %.0f ×; judged in %v; %d operations, %d faults",
+				o.Load.Seed, length, ran.Round(time.Millisecond), length.Seconds()/ran.Seconds(),
+				(time.Since(began) - ran).Round(time.Millisecond), outcome.Load.OK+outcome.Load.Failed+outcome.Load.Unknown, len(outcome.Faults))
+			if outcome.Verdict != check.Pass {
+				t.Errorf("verdict %s", outcome.Verdict)
+			}
+		})
+	}
+}

@@ -1,0 +1,247 @@
+// Package ap is one causal replication group: every member takes writes and
+// serves reads by itself, and what it serves is always causally consistent.
+//
+// The model in five nouns:
+//
+//   - An actor is one life of one replica, a random number drawn at every start.
+//   - A dot names a write: the actor that took it and the actor's count.
+//   - The log of a replica holds the writes it has applied, in its own order, in
+//     which nothing ever comes before what it depends on.
+//   - The vector says what is in the log: for each actor a number, without gaps.
+//     What a session has seen is a vector too, and a replica may answer it when
+//     its own covers that.
+//   - Siblings are the values of a key that no applied write has superseded. The
+//     conflict policies are ways to look at them.
+//
+// A replica takes a write by giving it the next dot and appending it to its log.
+// Replicas then pull each other's logs: each opens one stream to every other
+// member, says what it has, and is sent the rest in the other's log order, first
+// hand or passed on. Whatever arrives so has its causes before it, by whatever
+// path (Petersen et al., "Flexible Update Propagation for Weakly Consistent
+// Replication", SOSP 1997).
+//
+// One goroutine, the applier, owns the state. It takes all that has queued, local
+// writes and remote ones, applies it in one engine batch, waits for the disk as
+// the keyspace's durability says, publishes a new immutable view, and only then
+// answers. Readers use the published view and never wait for the applier, so
+// nothing is read, acknowledged, counted or sent before it is as durable as was
+// promised.
+//
+// A scan's pages share one such view. A watch reads the log behind a cursor, as a peer
+// does. A value with a TTL ends by a delete in the log, never by being hidden.
+//
+// DESIGN.md beside this file says why.
+package ap
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dialkv/dialkv/internal/engine"
+	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/store"
+	"github.com/dialkv/dialkv/store/ap/internal/causal"
+)
+
+// queueLen and queueBytes bound the writes that wait for the applier; above
+// either, a write is refused with Overloaded. A thousand small writes are a few
+// commits; sixteen of the largest are as much memory as one group may hold back.
+const (
+	queueLen   = 1024
+	queueBytes = 16 << 20
+)
+
+// cutsPerLog is in how many places the log may be cut: it exceeds its bound by no
+// more than a part, and each place costs a vector.
+const cutsPerLog = 64
+
+// keepPart of the log's bound is kept though every member holds it: a member may lose
+// its last moments and want them again, and a stream that begins anew looks back.
+const keepPart = 8
+
+// Replica is this node's copy of one ap group. It implements [store.Replica].
+type Replica struct {
+	cfg   Config
+	space *engine.Space
+	actor causal.Actor
+	state *state // owned by Run's goroutine, the applier
+
+	local  chan *localWrite  // waiting for the applier
+	remote chan *remoteBatch // one at most for each stream
+	errand chan *errand      // what else the applier is to do
+	queued atomic.Int64      // bytes in local
+
+	views   *views
+	pins    *engine.Pins[pinned] // views of scans between their pages
+	acks    *acks
+	settled settled // owned by the applier
+	fresh   *freshness
+	clocks  *clocks
+	heard   atomic.Pointer[time.Time] // when a frame came from any peer
+	running atomic.Bool
+	stopped chan struct{} // closed when the applier has ended
+}
+
+var _ store.Replica = (*Replica)(nil)
+
+// Open reads the replica's state and draws its actor. Nothing happens, and
+// nothing is served, before Run.
+func Open(cfg Config) (*Replica, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	space := cfg.Engine.Space(cfg.Group, 'a')
+	state, err := load(space, cfg.LogBytes/cutsPerLog, graceOf(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("ap: open group %s: %w", cfg.Group, err)
+	}
+	state.prune = mutant.M17 && cfg.Policy == store.LWW
+	r := &Replica{
+		cfg:     cfg,
+		space:   space,
+		actor:   newActor(),
+		state:   state,
+		local:   make(chan *localWrite, queueLen),
+		remote:  make(chan *remoteBatch),
+		errand:  make(chan *errand),
+		views:   newViews(),
+		pins:    engine.NewPins[pinned](),
+		acks:    newAcks(),
+		settled: newSettled(cfg.peers()),
+		fresh:   newFreshness(cfg.peers()),
+		clocks:  newClocks(cfg.Clock),
+		stopped: make(chan struct{}),
+	}
+	state.own = r.actor
+	return r, nil
+}
+
+// newActor draws the name of this life. It never comes from the disk: a replica
+// that lost its last writes and went on counting under the old name would give
+// their dots to other writes, which its peers would drop as known (riak_kv #679).
+func newActor() causal.Actor {
+	var b [8]byte
+	for {
+		_, _ = rand.Read(b[:]) // never fails
+		if a := causal.Actor(binary.BigEndian.Uint64(b[:])); a != 0 {
+			return a
+		}
+	}
+}
+
+// Run serves until ctx ends, then returns nil; or until the storage fails, then
+// returns that error. It owns every goroutine of the replica but those of
+// ServeStream, which end when it ends. When it returns no view of the engine is
+// open any more. It may be called once.
+func (r *Replica) Run(ctx context.Context) error {
+	if !r.running.CompareAndSwap(false, true) {
+		return errors.New("ap: run: called twice")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var parts sync.WaitGroup
+	r.publish()
+	r.cfg.Events.Ready()
+	for _, peer := range r.cfg.peers() {
+		parts.Go(func() { r.pull(ctx, peer) })
+	}
+	parts.Go(func() { r.pins.Run(ctx) })
+	err := r.apply(ctx)
+	cancel()
+	close(r.stopped)
+	parts.Wait()
+	r.pins.Close()
+	r.views.close()
+	if err != nil {
+		return fmt.Errorf("ap: group %s: %w", r.cfg.Group, err)
+	}
+	return nil
+}
+
+// Status is a cheap, local look at the replica.
+func (r *Replica) Status() store.Status {
+	s := store.Status{
+		Group:   r.cfg.Group,
+		Mode:    store.AP,
+		Node:    r.cfg.Node,
+		Role:    role,
+		Members: slices.Clone(r.cfg.Members),
+	}
+	vector, _, err := r.views.peek()
+	switch {
+	case err != nil:
+		s.Detail = "it has stopped"
+	case vector == nil:
+		s.Detail = "it has not started"
+	default:
+		s.Ready = true
+		s.Detail = r.clocks.detail()
+		s.Vector, s.Revision = vector.String(), vector.Sum()
+	}
+	return s
+}
+
+// role is what every replica of a group without a leader is.
+const role = "replica"
+
+func (r *Replica) isPeer(node string) bool {
+	return node != r.cfg.Node && slices.Contains(r.cfg.Members, node)
+}
+
+// fault is an error of this replica.
+func (r *Replica) fault(code store.Code, op, msg, try string) *store.Error {
+	return &store.Error{Code: code, Op: op, Group: r.cfg.Group, Node: r.cfg.Node, Msg: msg, Try: try}
+}
+
+// signed completes an error that was made below the replica.
+func (r *Replica) signed(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := *store.AsError(err)
+	e.Op, e.Group, e.Node = op, r.cfg.Group, r.cfg.Node
+	return &e
+}
+
+// await returns when the published view covers need, at the latest when ctx ends.
+func (r *Replica) await(ctx context.Context, op string, need causal.Vector) (waited time.Duration, err error) {
+	began := time.Now()
+	for {
+		vector, changed, err := r.views.peek()
+		if err != nil {
+			return 0, r.signed(op, err)
+		}
+		if vector != nil && vector.Covers(need) {
+			return time.Since(began), nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return 0, r.unreachable(ctx, op, vector, need)
+		}
+	}
+}
+
+func (r *Replica) unreachable(ctx context.Context, op string, have, need causal.Vector) *store.Error {
+	var e *store.Error
+	if have == nil {
+		e = r.fault(store.Unavailable, op, "the replica has not started", "another replica")
+	} else {
+		missing := have.Missing(need)
+		const most = 4
+		names := fmt.Sprint(missing[:min(most, len(missing))])
+		e = r.fault(store.SessionUnreachable, op,
+			fmt.Sprintf("this replica has not seen what the session has: of %d actors, up to %s", len(missing), names),
+			"the node the session used before, a longer timeout, or --level eventual if older is acceptable")
+	}
+	e.Cause = context.Cause(ctx)
+	return e
+}

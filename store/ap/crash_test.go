@@ -1,0 +1,213 @@
+package ap
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dialkv/dialkv/store"
+	"github.com/dialkv/dialkv/store/ap/internal/causal"
+)
+
+func TestEveryLifeHasAnActorOfItsOwn(t *testing.T) {
+	run(t, 1, Config{Durability: store.OS}, func(w *world) {
+		actors := map[causal.Actor]bool{}
+		for i := range 10 {
+			actors[w.at("n1").actor] = true
+			w.put("n1", "k", fmt.Sprint(i))
+			w.crash("n1")
+			w.start("n1")
+		}
+		if len(actors) != 10 || actors[0] {
+			t.Errorf("ten lives had the actors %v", actors)
+		}
+	})
+}
+
+// What is lost with a power cut is the coordinator's own tail. If a peer had it,
+// it comes back; and no dot ever names two writes.
+func TestLostTailComesBackFromPeers(t *testing.T) {
+	run(t, 2, Config{Durability: store.OS}, func(w *world) {
+		w.put("n1", "spread", "v")
+		time.Sleep(time.Second)
+		w.cut([]string{"n1"}, []string{"n2"})
+		session := w.put("n1", "alone", "v").Entry
+		w.crash("n1")
+		w.start("n1")
+		w.put("n1", "new", "v")
+		w.expect("n1", "spread")
+		w.heal([]string{"n1"}, []string{"n2"})
+		time.Sleep(5 * time.Second)
+		w.converged()
+		w.expect("n1", "spread", "v")
+		w.expect("n2", "new", "v")
+		w.expect("n2", "alone")
+		_, err := w.readErr("n1", store.Query{Key: "alone", After: session})
+		w.fails(err, store.SessionUnreachable)
+	})
+}
+
+// Stamps stay above those of the writes that survived, though the clock went back.
+func TestStampsDoNotFallAcrossARestart(t *testing.T) {
+	var skew atomic.Int64
+	cfg := Config{Clock: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) }}
+	run(t, 1, cfg, func(w *world) {
+		stamp := func() uint64 {
+			return w.read("n1", store.Query{Key: "k", Siblings: true}).Items[0].Siblings[0].Stamp
+		}
+		w.put("n1", "k", "before")
+		before := stamp()
+		w.crash("n1")
+		skew.Store(int64(-time.Hour))
+		w.start("n1")
+		w.put("n1", "k", "after")
+		if stamp() <= before {
+			t.Errorf("the stamp fell from %x to %x", before, stamp())
+		}
+	})
+}
+
+func TestAcknowledgedWritesSurvivePowerCuts(t *testing.T) {
+	rounds := 8
+	if testing.Short() {
+		rounds = 2
+	}
+	run(t, 3, Config{Policy: store.Siblings}, func(w *world) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		acked := map[string]bool{}
+		var mu sync.Mutex
+		for round := range rounds {
+			var writers sync.WaitGroup
+			for i := range 12 {
+				node := w.names[i%3]
+				writers.Go(func() {
+					for n := range 10 {
+						key := fmt.Sprintf("%d/%d/%d", round, i, n)
+						if _, err := w.writeErr(node, put(key, key)); err == nil {
+							mu.Lock()
+							acked[key] = true
+							mu.Unlock()
+						}
+					}
+				})
+			}
+			victim := w.names[rng.IntN(3)]
+			time.Sleep(time.Duration(rng.IntN(3)) * time.Millisecond)
+			w.member[victim].kill()
+			writers.Wait()
+			w.crash(victim)
+			w.start(victim)
+		}
+		time.Sleep(5 * time.Second)
+		w.converged()
+		lost := 0
+		for key := range acked {
+			if !slices.Equal(w.get("n1", key), []string{key}) {
+				lost++
+			}
+		}
+		if lost > 0 || len(acked) < 100 {
+			t.Errorf("of %d acknowledged writes %d are lost", len(acked), lost)
+		}
+	})
+}
+
+func TestMemberThatWasAwayGetsExactlyWhatItLacks(t *testing.T) {
+	run(t, 3, Config{}, func(w *world) {
+		for i := range 200 {
+			w.put("n1", fmt.Sprint("before", i), "v")
+		}
+		time.Sleep(time.Second)
+		w.stop("n3")
+		for i := range 200 {
+			w.put("n2", fmt.Sprint("while", i), "v")
+		}
+		w.start("n3")
+		time.Sleep(3 * time.Second)
+		w.converged()
+		if got := w.at("n3").Status().Revision; got != 400 {
+			t.Errorf("n3 has applied %d writes", got)
+		}
+	})
+}
+
+func TestCursorBeginsNearWhatThePeerLacks(t *testing.T) {
+	run(t, 1, Config{}, func(w *world) {
+		r := w.at("n1")
+		for i := range 3*milestone + 10 {
+			w.put("n1", fmt.Sprint(i), "v")
+		}
+		v, _, err := r.views.acquire()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.views.release(v)
+		for have, want := range map[uint64]uint64{
+			0:                0,
+			milestone - 1:    0,
+			milestone:        milestone,
+			2*milestone + 17: 2 * milestone,
+			3*milestone + 10: 3*milestone + 10,
+		} {
+			got, err := cursorOf(v, causal.Vector{r.actor: have})
+			if err != nil || got != want {
+				t.Errorf("with %d the cursor begins behind %d, want %d (%v)", have, got, want, err)
+			}
+		}
+	})
+}
+
+func TestWritesCutsAndReadsAtOnce(t *testing.T) {
+	for _, policy := range []store.Policy{store.LWW, store.Siblings} {
+		run(t, 3, Config{Policy: policy}, func(w *world) {
+			var clients sync.WaitGroup
+			for i := range 9 {
+				clients.Go(func() { w.client(uint64(i), w.names[i%3], policy) })
+			}
+			for i := range 6 {
+				lonely := w.names[i%3]
+				others := slices.DeleteFunc(slices.Clone(w.names), func(n string) bool { return n == lonely })
+				w.cut([]string{lonely}, others)
+				time.Sleep(4 * time.Second)
+				w.heal([]string{lonely}, others)
+				time.Sleep(time.Second)
+			}
+			clients.Wait()
+			time.Sleep(5 * time.Second)
+			w.converged()
+		})
+	}
+}
+
+// client writes, deletes and reads a few keys, always within what it has seen.
+func (w *world) client(seed uint64, node string, policy store.Policy) {
+	rng := rand.New(rand.NewPCG(seed, 3))
+	var session store.Entry
+	for n := range 150 {
+		key := fmt.Sprint("k", rng.IntN(4))
+		page, err := w.readErr(node, store.Query{Key: key, After: session})
+		if err != nil {
+			w.t.Errorf("read at %s: %v", node, err)
+			return
+		}
+		c := put(key, fmt.Sprintf("%d/%d", seed, n))
+		if rng.IntN(4) == 0 {
+			c.Op, c.Value = store.Delete, nil
+		}
+		if policy == store.Siblings || rng.IntN(2) == 0 {
+			c.Context = page.Context
+		}
+		c.After = page.Entry
+		result, err := w.writeErr(node, c)
+		if err != nil {
+			w.t.Errorf("write at %s: %v", node, err)
+			return
+		}
+		session = result.Entry
+		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+	}
+}

@@ -1,0 +1,155 @@
+package ap
+
+import (
+	"sync"
+	"time"
+
+	"github.com/dialkv/dialkv/store/ap/internal/causal"
+)
+
+// mostOpen bounds the answers of one peer that wait to be covered. They come twice a
+// second and for bounded reads; one that finds no room is not missed, because a later
+// one proves more.
+const mostOpen = 16
+
+// freshness proves how old a view is, without comparing the clocks of two nodes.
+// This replica notes its own time, asks a peer, and is told what the peer held after
+// it was asked: its whole vector, as what it took in earlier lives may be nowhere
+// else. Once our view covers that, it has everything the peer had acknowledged when
+// it was asked. A view is as fresh as its worst peer.
+type freshness struct {
+	mu    sync.Mutex
+	peers map[string]*proofs
+	heard chan struct{} // closed when a peer has answered
+}
+
+// proofs are of one peer.
+type proofs struct {
+	proved time.Time     // when the peer was asked what we now cover; zero: never
+	open   []report      // not covered yet, in the order they were asked for
+	sent   time.Time     // when the newest question left
+	ask    chan struct{} // of one: a question shall leave at once
+}
+
+// report is what a peer held when it had been asked.
+type report struct {
+	asked time.Time
+	held  causal.Vector
+}
+
+func newFreshness(peers []string) *freshness {
+	f := &freshness{peers: map[string]*proofs{}, heard: make(chan struct{})}
+	for _, p := range peers {
+		f.peers[p] = &proofs{ask: make(chan struct{}, 1)}
+	}
+	return f
+}
+
+// asking is told that a question to the peer is about to leave.
+func (f *freshness) asking(peer string, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.peers[peer].sent = now
+}
+
+// wanted tells the peer's stream that a question shall leave at once.
+func (f *freshness) wanted(peer string) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.peers[peer].ask
+}
+
+// hurry makes a question leave to the peer at once, over a stream that is opened at
+// once if there is none.
+func (f *freshness) hurry(peer string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.peers[peer].hurry()
+}
+
+func (p *proofs) hurry() {
+	select {
+	case p.ask <- struct{}{}:
+	default: // it hurries already
+	}
+}
+
+// answered records that a peer, asked at that time, held the vector. have is what
+// this replica covers.
+func (f *freshness) answered(peer string, asked time.Time, held, have causal.Vector) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.peers[peer]
+	if len(p.open) < mostOpen {
+		p.open = append(p.open, report{asked, held})
+	}
+	p.settle(have)
+	close(f.heard)
+	f.heard = make(chan struct{})
+}
+
+// reopened forgets the open answers of a peer whose stream has begun anew: it may
+// have lost what it held when it answered, and that would stay uncovered for ever.
+func (f *freshness) reopened(peer string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.peers[peer].open = nil
+}
+
+// settle turns what is covered into the proof. The answers of one stream only grow,
+// so the oldest is covered first.
+func (p *proofs) settle(have causal.Vector) {
+	for len(p.open) > 0 && have.Covers(p.open[0].held) {
+		if p.open[0].asked.After(p.proved) {
+			p.proved = p.open[0].asked
+		}
+		p.open = p.open[1:]
+	}
+}
+
+// age returns an upper bound of how old, at now, a view with this vector is. It
+// reports false while a peer has never been heard.
+func (f *freshness) age(now time.Time, have causal.Vector) (time.Duration, bool) {
+	_, age, ok := f.worst(now, have)
+	return age, ok
+}
+
+// worst is age, and the peer that it is the age of; of several never heard, any one.
+func (f *freshness) worst(now time.Time, have causal.Vector) (peer string, age time.Duration, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, p := range f.peers {
+		p.settle(have)
+		if p.proved.IsZero() {
+			return name, 0, false
+		}
+		if a := elapsed(p.proved, now); a > age {
+			peer, age = name, a
+		}
+	}
+	return peer, age, true
+}
+
+// elapsed is how long ago an instant of this process was. The monotonic clock of some
+// systems stands still while the machine is suspended, and then the wall clock knows
+// better; where it was set forward meanwhile, a proof only looks older than it is.
+// So a machine that was suspended has no proof left from before, and no peer's clock
+// has a say.
+func elapsed(from, now time.Time) time.Duration {
+	return max(now.Sub(from), now.Round(0).Sub(from.Round(0)))
+}
+
+// request asks every peer of which there is no answer, nor a question on its way,
+// that was asked within bound before began. It returns a channel that is closed at
+// the next answer.
+func (f *freshness) request(began time.Time, bound time.Duration) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.peers {
+		if !p.sent.IsZero() && elapsed(p.sent, began) <= bound {
+			continue
+		}
+		p.hurry()
+	}
+	return f.heard
+}

@@ -1,0 +1,91 @@
+package ap
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/store/ap/internal/causal"
+)
+
+// A stream carries frames. Its opener, the puller, wants entries: it says hello,
+// acknowledges and probes. The other side, the source, says hello, sends entries
+// in its log's order, and answers probes. Each side hears the other at least once
+// in every heartbeat, or takes it for dead after silence.
+const (
+	wireVersion = 1
+	heartbeat   = 500 * time.Millisecond
+	silence     = 3 * time.Second
+
+	// frameEntries and frameBytes bound a frame of entries. A single entry may be
+	// larger than frameBytes.
+	frameEntries = 512
+	frameBytes   = 1 << 20
+)
+
+var (
+	errSilent     = fmt.Errorf("nothing was heard for %s", silence)
+	errSuperseded = errors.New("the peer has opened a newer stream")
+)
+
+// errGarbage marks what a correct peer would not have sent.
+type errGarbage struct{ cause error }
+
+func (e errGarbage) Error() string { return "not a frame of the protocol: " + e.cause.Error() }
+func (e errGarbage) Unwrap() error { return e.cause }
+
+func garbage(format string, args ...any) error { return errGarbage{fmt.Errorf(format, args...)} }
+
+func send(s Stream, f *logpb.Frame) error {
+	b, err := proto.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("encode a frame: %w", err)
+	}
+	return s.Send(b)
+}
+
+func recv(s Stream) (*logpb.Frame, error) {
+	b, err := s.Recv()
+	if err != nil {
+		return nil, err
+	}
+	var f logpb.Frame
+	if err := proto.Unmarshal(b, &f); err != nil {
+		return nil, errGarbage{err}
+	}
+	return &f, nil
+}
+
+func sendHello(s Stream, actor causal.Actor, durable causal.Vector) error {
+	return send(s, &logpb.Frame{Kind: &logpb.Frame_Hello{Hello: &logpb.Hello{
+		Version: wireVersion, Actor: uint64(actor), Vector: protoVector(durable),
+	}}})
+}
+
+// recvHello returns the other side's actor and what it holds durably.
+func recvHello(s Stream) (causal.Actor, causal.Vector, error) {
+	f, err := recv(s)
+	if err != nil {
+		return 0, nil, err
+	}
+	hello := f.GetHello()
+	if hello == nil {
+		return 0, nil, garbage("the first frame is no hello")
+	}
+	if hello.Version != wireVersion {
+		return 0, nil, garbage("the hello has version %d, this program knows %d", hello.Version, wireVersion)
+	}
+	v, err := recvVector(hello.Vector)
+	return causal.Actor(hello.Actor), v, err
+}
+
+func recvVector(pb *logpb.Vector) (causal.Vector, error) {
+	v, err := vectorOf(pb)
+	if err != nil {
+		return nil, errGarbage{err}
+	}
+	return v, nil
+}
