@@ -40,9 +40,9 @@ type call struct {
 	// the lack of one, what the node said.
 	send func(ctx context.Context, cc *conn, retry bool) (reach, error)
 
-	route []string        // nodes still to try, before all are tried again
-	tried map[string]bool // since the route was made
-	node  string          // of the current attempt, or of the last
+	route []string // nodes still to try, before all are tried again
+	tried []string // since the route was made
+	node  string   // of the current attempt, or of the last
 
 	sent  int          // attempts that a node took up
 	maybe bool         // one of them may have been applied, and no answer has said so
@@ -74,14 +74,25 @@ func newRetry() failsafe.Executor[*call] {
 // run makes attempts until one succeeds, none can help, or ctx ends.
 func (k *call) run(ctx context.Context) error {
 	k.last = store.Expired(ctx, "a first attempt")
-	k.tried = make(map[string]bool)
+	if k.attempt(ctx); k.again {
+		k.retry(ctx)
+	}
+	return k.outcome()
+}
+
+// retry goes on after the first attempt, which nearly always is the last: what repeats
+// attempts costs as much as one.
+func (k *call) retry(ctx context.Context) {
+	first := true
 	// What the executor returns is beside the point: when ctx ends it forgets the
 	// last answer, which may be the one that counts.
 	_, _ = k.c.retry.WithContext(ctx).GetWithExecution(func(failsafe.Execution[*call]) (*call, error) {
-		k.attempt(ctx)
+		if !first {
+			k.attempt(ctx)
+		}
+		first = false
 		return k, nil
 	})
-	return k.outcome()
 }
 
 func (k *call) attempt(ctx context.Context) {
@@ -141,7 +152,7 @@ func (k *call) choose(ctx context.Context) bool {
 		return false
 	}
 	k.node, k.route = k.route[0], k.route[1:]
-	k.tried[k.node] = true
+	k.tried = append(k.tried, k.node)
 	return true
 }
 
@@ -155,7 +166,7 @@ func (k *call) plan(ctx context.Context) {
 	if k.toLeader {
 		leader = k.c.router.leader(k.group)
 	}
-	clear(k.tried)
+	k.tried = k.tried[:0]
 	k.route = k.c.router.order(k.keyspace.Members(k.group.Shard), leader)
 	if k.pick != nil {
 		k.route = k.pick(k.route)
@@ -202,7 +213,7 @@ func (k *call) refused(ctx context.Context, err *store.Error) {
 // the one who named it knows no more than we do.
 func (k *call) redirect(leader string) bool {
 	k.c.router.led(k.group, leader)
-	if leader == "" || k.tried[leader] || !slices.Contains(k.keyspace.Members(k.group.Shard), leader) {
+	if leader == "" || slices.Contains(k.tried, leader) || !slices.Contains(k.keyspace.Members(k.group.Shard), leader) {
 		return false
 	}
 	k.route = append([]string{leader}, slices.DeleteFunc(k.route, func(n string) bool { return n == leader })...)
