@@ -2723,14 +2723,19 @@ func (x *Group) GetLeader() string {
 	return ""
 }
 
+// A call of one replica to another of its group. It is not a gRPC: see package rpc.
 type CallRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	KeyspaceId    uint64                 `protobuf:"varint,2,opt,name=keyspace_id,json=keyspaceId,proto3" json:"keyspace_id,omitempty"`
-	Shard         uint32                 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
-	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
-	Payload       []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Cluster    string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	KeyspaceId uint64                 `protobuf:"varint,2,opt,name=keyspace_id,json=keyspaceId,proto3" json:"keyspace_id,omitempty"`
+	Shard      uint32                 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	From       string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	To         string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
+	Payload    []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Of the connection; the answer has the same.
+	Id uint64 `protobuf:"varint,7,opt,name=id,proto3" json:"id,omitempty"`
+	// What is left of the caller's deadline; 0 is none.
+	TimeoutNs     int64 `protobuf:"varint,8,opt,name=timeout_ns,json=timeoutNs,proto3" json:"timeout_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2807,10 +2812,26 @@ func (x *CallRequest) GetPayload() []byte {
 	return nil
 }
 
+func (x *CallRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CallRequest) GetTimeoutNs() int64 {
+	if x != nil {
+		return x.TimeoutNs
+	}
+	return 0
+}
+
 type CallResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	Id            uint64                 `protobuf:"varint,3,opt,name=id,proto3" json:"id,omitempty"`
+	Error         *Error                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2855,6 +2876,20 @@ func (x *CallResponse) GetNode() string {
 func (x *CallResponse) GetPayload() []byte {
 	if x != nil {
 		return x.Payload
+	}
+	return nil
+}
+
+func (x *CallResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CallResponse) GetError() *Error {
+	if x != nil {
+		return x.Error
 	}
 	return nil
 }
@@ -4963,7 +4998,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05Group\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\tR\x06leader\"\x9c\x01\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\"\xcb\x01\n" +
 	"\vCallRequest\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1f\n" +
 	"\vkeyspace_id\x18\x02 \x01(\x04R\n" +
@@ -4971,10 +5006,15 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05shard\x18\x03 \x01(\rR\x05shard\x12\x12\n" +
 	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x05 \x01(\tR\x02to\x12\x18\n" +
-	"\apayload\x18\x06 \x01(\fR\apayload\"<\n" +
+	"\apayload\x18\x06 \x01(\fR\apayload\x12\x0e\n" +
+	"\x02id\x18\a \x01(\x04R\x02id\x12\x1d\n" +
+	"\n" +
+	"timeout_ns\x18\b \x01(\x03R\ttimeoutNs\"w\n" +
 	"\fCallResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
-	"\apayload\x18\x02 \x01(\fR\apayload\"\x9c\x01\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\x04R\x02id\x12)\n" +
+	"\x05error\x18\x04 \x01(\v2\x13.dialkv.kv.v1.ErrorR\x05error\"\x9c\x01\n" +
 	"\vStreamFrame\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1f\n" +
 	"\vkeyspace_id\x18\x02 \x01(\x04R\n" +
@@ -5133,9 +5173,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05Front\x12=\n" +
 	"\x04Read\x12\x19.dialkv.kv.v1.ReadRequest\x1a\x1a.dialkv.kv.v1.ReadResponse\x12@\n" +
 	"\x05Write\x12\x1a.dialkv.kv.v1.WriteRequest\x1a\x1b.dialkv.kv.v1.WriteResponse\x12B\n" +
-	"\x05Watch\x12\x1a.dialkv.kv.v1.WatchRequest\x1a\x1b.dialkv.kv.v1.WatchResponse0\x012\x89\x01\n" +
-	"\x04Peer\x12=\n" +
-	"\x04Call\x12\x19.dialkv.kv.v1.CallRequest\x1a\x1a.dialkv.kv.v1.CallResponse\x12B\n" +
+	"\x05Watch\x12\x1a.dialkv.kv.v1.WatchRequest\x1a\x1b.dialkv.kv.v1.WatchResponse0\x012J\n" +
+	"\x04Peer\x12B\n" +
 	"\x06Stream\x12\x19.dialkv.kv.v1.StreamFrame\x1a\x19.dialkv.kv.v1.StreamFrame(\x010\x012\xd7\b\n" +
 	"\x05Admin\x12C\n" +
 	"\x06Status\x12\x1b.dialkv.kv.v1.StatusRequest\x1a\x1c.dialkv.kv.v1.StatusResponse\x12=\n" +
@@ -5262,25 +5301,25 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	27, // 26: dialkv.kv.v1.TopologyResponse.keyspaces:type_name -> dialkv.kv.v1.Keyspace
 	17, // 27: dialkv.kv.v1.TopologyResponse.error:type_name -> dialkv.kv.v1.Error
 	28, // 28: dialkv.kv.v1.Keyspace.placement:type_name -> dialkv.kv.v1.Group
-	34, // 29: dialkv.kv.v1.StatusResponse.replicas:type_name -> dialkv.kv.v1.ReplicaStatus
-	35, // 30: dialkv.kv.v1.StatusResponse.members:type_name -> dialkv.kv.v1.Member
-	26, // 31: dialkv.kv.v1.StatusResponse.self:type_name -> dialkv.kv.v1.Node
-	26, // 32: dialkv.kv.v1.JoinRequest.node:type_name -> dialkv.kv.v1.Node
-	26, // 33: dialkv.kv.v1.JoinResponse.nodes:type_name -> dialkv.kv.v1.Node
-	27, // 34: dialkv.kv.v1.CreateKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
-	27, // 35: dialkv.kv.v1.AlterKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
-	50, // 36: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
-	50, // 37: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
-	14, // 38: dialkv.kv.v1.DumpResponse.items:type_name -> dialkv.kv.v1.Item
-	4,  // 39: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
-	7,  // 40: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
-	24, // 41: dialkv.kv.v1.KV.Topology:input_type -> dialkv.kv.v1.TopologyRequest
-	18, // 42: dialkv.kv.v1.KV.Watch:input_type -> dialkv.kv.v1.WatchRequest
-	21, // 43: dialkv.kv.v1.KV.Many:input_type -> dialkv.kv.v1.ManyRequest
-	4,  // 44: dialkv.kv.v1.Front.Read:input_type -> dialkv.kv.v1.ReadRequest
-	7,  // 45: dialkv.kv.v1.Front.Write:input_type -> dialkv.kv.v1.WriteRequest
-	18, // 46: dialkv.kv.v1.Front.Watch:input_type -> dialkv.kv.v1.WatchRequest
-	29, // 47: dialkv.kv.v1.Peer.Call:input_type -> dialkv.kv.v1.CallRequest
+	17, // 29: dialkv.kv.v1.CallResponse.error:type_name -> dialkv.kv.v1.Error
+	34, // 30: dialkv.kv.v1.StatusResponse.replicas:type_name -> dialkv.kv.v1.ReplicaStatus
+	35, // 31: dialkv.kv.v1.StatusResponse.members:type_name -> dialkv.kv.v1.Member
+	26, // 32: dialkv.kv.v1.StatusResponse.self:type_name -> dialkv.kv.v1.Node
+	26, // 33: dialkv.kv.v1.JoinRequest.node:type_name -> dialkv.kv.v1.Node
+	26, // 34: dialkv.kv.v1.JoinResponse.nodes:type_name -> dialkv.kv.v1.Node
+	27, // 35: dialkv.kv.v1.CreateKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
+	27, // 36: dialkv.kv.v1.AlterKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
+	50, // 37: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
+	50, // 38: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
+	14, // 39: dialkv.kv.v1.DumpResponse.items:type_name -> dialkv.kv.v1.Item
+	4,  // 40: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
+	7,  // 41: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
+	24, // 42: dialkv.kv.v1.KV.Topology:input_type -> dialkv.kv.v1.TopologyRequest
+	18, // 43: dialkv.kv.v1.KV.Watch:input_type -> dialkv.kv.v1.WatchRequest
+	21, // 44: dialkv.kv.v1.KV.Many:input_type -> dialkv.kv.v1.ManyRequest
+	4,  // 45: dialkv.kv.v1.Front.Read:input_type -> dialkv.kv.v1.ReadRequest
+	7,  // 46: dialkv.kv.v1.Front.Write:input_type -> dialkv.kv.v1.WriteRequest
+	18, // 47: dialkv.kv.v1.Front.Watch:input_type -> dialkv.kv.v1.WatchRequest
 	31, // 48: dialkv.kv.v1.Peer.Stream:input_type -> dialkv.kv.v1.StreamFrame
 	32, // 49: dialkv.kv.v1.Admin.Status:input_type -> dialkv.kv.v1.StatusRequest
 	36, // 50: dialkv.kv.v1.Admin.Join:input_type -> dialkv.kv.v1.JoinRequest
@@ -5304,27 +5343,26 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	5,  // 68: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
 	13, // 69: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
 	19, // 70: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	30, // 71: dialkv.kv.v1.Peer.Call:output_type -> dialkv.kv.v1.CallResponse
-	31, // 72: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
-	33, // 73: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
-	37, // 74: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
-	39, // 75: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
-	43, // 76: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
-	41, // 77: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
-	45, // 78: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
-	47, // 79: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
-	49, // 80: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
-	52, // 81: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
-	54, // 82: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
-	56, // 83: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
-	58, // 84: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
-	60, // 85: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
-	61, // 86: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
-	63, // [63:87] is the sub-list for method output_type
-	39, // [39:63] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	31, // 71: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
+	33, // 72: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
+	37, // 73: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
+	39, // 74: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
+	43, // 75: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
+	41, // 76: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
+	45, // 77: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
+	47, // 78: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
+	49, // 79: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
+	52, // 80: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
+	54, // 81: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
+	56, // 82: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
+	58, // 83: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
+	60, // 84: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
+	61, // 85: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
+	63, // [63:86] is the sub-list for method output_type
+	40, // [40:63] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_kv_v1_kv_proto_init() }

@@ -473,7 +473,6 @@ var Front_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Peer_Call_FullMethodName   = "/dialkv.kv.v1.Peer/Call"
 	Peer_Stream_FullMethodName = "/dialkv.kv.v1.Peer/Stream"
 )
 
@@ -481,7 +480,6 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type PeerClient interface {
-	Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (*CallResponse, error)
 	Stream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamFrame, StreamFrame], error)
 }
 
@@ -491,16 +489,6 @@ type peerClient struct {
 
 func NewPeerClient(cc grpc.ClientConnInterface) PeerClient {
 	return &peerClient{cc}
-}
-
-func (c *peerClient) Call(ctx context.Context, in *CallRequest, opts ...grpc.CallOption) (*CallResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(CallResponse)
-	err := c.cc.Invoke(ctx, Peer_Call_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 func (c *peerClient) Stream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamFrame, StreamFrame], error) {
@@ -520,7 +508,6 @@ type Peer_StreamClient = grpc.BidiStreamingClient[StreamFrame, StreamFrame]
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
 type PeerServer interface {
-	Call(context.Context, *CallRequest) (*CallResponse, error)
 	Stream(grpc.BidiStreamingServer[StreamFrame, StreamFrame]) error
 	mustEmbedUnimplementedPeerServer()
 }
@@ -532,9 +519,6 @@ type PeerServer interface {
 // pointer dereference when methods are called.
 type UnimplementedPeerServer struct{}
 
-func (UnimplementedPeerServer) Call(context.Context, *CallRequest) (*CallResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Call not implemented")
-}
 func (UnimplementedPeerServer) Stream(grpc.BidiStreamingServer[StreamFrame, StreamFrame]) error {
 	return status.Error(codes.Unimplemented, "method Stream not implemented")
 }
@@ -559,24 +543,6 @@ func RegisterPeerServer(s grpc.ServiceRegistrar, srv PeerServer) {
 	s.RegisterService(&Peer_ServiceDesc, srv)
 }
 
-func _Peer_Call_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(CallRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerServer).Call(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Peer_Call_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerServer).Call(ctx, req.(*CallRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 func _Peer_Stream_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(PeerServer).Stream(&grpc.GenericServerStream[StreamFrame, StreamFrame]{ServerStream: stream})
 }
@@ -590,12 +556,7 @@ type Peer_StreamServer = grpc.BidiStreamingServer[StreamFrame, StreamFrame]
 var Peer_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "dialkv.kv.v1.Peer",
 	HandlerType: (*PeerServer)(nil),
-	Methods: []grpc.MethodDesc{
-		{
-			MethodName: "Call",
-			Handler:    _Peer_Call_Handler,
-		},
-	},
+	Methods:     []grpc.MethodDesc{},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Stream",

@@ -15,7 +15,7 @@ import (
 
 func TestBytesArriveInOrderUnderTheDialersName(t *testing.T) {
 	onEach(t, func(t *testing.T, s *stage) {
-		for _, kind := range []Kind{Raft, RPC, Gossip} {
+		for _, kind := range []Kind{Raft, RPC, Calls, Gossip} {
 			here, there := s.connect(t, "n1", "n2", kind)
 			if here.RemoteAddr().String() != "n2" || there.RemoteAddr().String() != "n1" {
 				t.Errorf("%s: the ends see %s and %s", kind, here.RemoteAddr(), there.RemoteAddr())

@@ -33,11 +33,12 @@ type Kind uint8
 const (
 	Raft   Kind = iota + 1 // raft's streams
 	RPC                    // gRPC: peers, and outside clients
+	Calls                  // short calls between replicas
 	Gossip                 // gossip streams
 	Packet                 // gossip packets; the only Kind that is not a stream
 )
 
-var kindNames = [...]string{Raft: "raft", RPC: "rpc", Gossip: "gossip", Packet: "packet"}
+var kindNames = [...]string{Raft: "raft", RPC: "rpc", Calls: "calls", Gossip: "gossip", Packet: "packet"}
 
 func (k Kind) String() string {
 	if k >= Raft && k <= Packet {

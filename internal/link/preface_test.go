@@ -29,7 +29,7 @@ func TestPrefaceErrors(t *testing.T) {
 	for name, b := range map[string]string{
 		"version":    "\x02\x01\x02n1\x02n2",
 		"kind zero":  "\x01\x00\x02n1\x02n2",
-		"kind above": "\x01\x05\x02n1\x02n2",
+		"kind above": "\x01\x06\x02n1\x02n2",
 		"long name":  "\x01\x01\x41" + strings.Repeat("n", 65) + "\x02n2",
 		"no name":    "\x01\x01\x00\x02n2",
 		"bad name":   "\x01\x01\x02n1\x02*\n",

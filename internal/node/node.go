@@ -163,7 +163,8 @@ func (n *Node) Run(ctx context.Context) error {
 func (n *Node) assemble(ctx context.Context) (p *parts, err error) {
 	p = &parts{mux: cp.NewMux(n.door)}
 	dial := func(ctx context.Context, name string) (net.Conn, error) { return n.door.Dial(ctx, name, link.RPC) }
-	p.pool = rpc.NewPool(dial, n.cfg.Node, n.id.Cluster)
+	calls := func(ctx context.Context, name string) (net.Conn, error) { return n.door.Dial(ctx, name, link.Calls) }
+	p.pool = rpc.NewPool(ctx, rpc.Dials{Server: dial, Calls: calls}, n.cfg.Node, n.id.Cluster)
 	p.own, err = client.Open(ctx, client.Config{
 		Seeds: []string{n.cfg.Node}, Near: n.cfg.Node,
 		Dial: func(ctx context.Context, name, _ string) (net.Conn, error) {
@@ -196,9 +197,7 @@ func (n *Node) assemble(ctx context.Context) (p *parts, err error) {
 		return p, err
 	}
 	p.catalog = catalog.New(p.system, majority{p.own.Keyspace(store.CatalogName)})
-	p.server = rpc.NewServer(rpc.Config{Node: n, Admin: n, Panicked: func(value any, stack []byte) {
-		n.cfg.Logger.Error("a handler panicked", "value", value, "stack", string(stack))
-	}})
+	p.server = rpc.NewServer(n.services())
 	kvpb.RegisterFrontServer(p.server, front.New(p.own))
 	return p, nil
 }
@@ -211,6 +210,7 @@ func (n *Node) serve(ctx context.Context) error {
 	doors := start(base, &failed,
 		func(ctx context.Context) error { return n.mux.Run(ctx) },
 		func(context.Context) error { return n.serveRPC() },
+		func(ctx context.Context) error { return rpc.ServeCalls(ctx, n.door.Listener(link.Calls), n.services()) },
 	)
 	system := start(base, &failed, n.system.Run)
 	work := start(base, &failed,
@@ -239,6 +239,12 @@ func (n *Node) serve(ctx context.Context) error {
 	n.server.Stop()
 	doors.stop()
 	return failed.err()
+}
+
+func (n *Node) services() rpc.Config {
+	return rpc.Config{Node: n, Admin: n, Panicked: func(value any, stack []byte) {
+		n.cfg.Logger.Error("a handler panicked", "value", value, "stack", string(stack))
+	}}
 }
 
 func (n *Node) serveRPC() error {

@@ -1,10 +1,10 @@
 package rpc
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"google.golang.org/grpc"
 	grpcpeer "google.golang.org/grpc/peer"
@@ -31,9 +31,9 @@ type address interface {
 // nodes, other clusters and other lives of a test, so the caller says whom it
 // believes to reach, and a mistake ends here. Only a node may speak, and only in its
 // own name: an acknowledgement or a term from anybody else would be believed.
-func (s *peer) find(ctx context.Context, a address) (PeerReplica, error) {
+func (s *peer) find(caller net.Addr, a address) (PeerReplica, error) {
 	t := s.node.Topology()
-	if caller, ok := grpcpeer.FromContext(ctx); !ok || caller.Addr.String() != a.GetFrom() {
+	if caller == nil || caller.String() != a.GetFrom() {
 		return nil, &store.Error{Code: store.Denied, Op: "peer", Node: t.Node, Msg: fmt.Sprintf("a message in the name of node %q did not come from it", a.GetFrom())}
 	}
 	if t.Cluster == "" || a.GetCluster() != t.Cluster || a.GetTo() != t.Node {
@@ -50,24 +50,16 @@ func (s *peer) find(ctx context.Context, a address) (PeerReplica, error) {
 	return replica, nil
 }
 
-func (s *peer) Call(ctx context.Context, r *kvpb.CallRequest) (*kvpb.CallResponse, error) {
-	replica, err := s.find(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	payload, err := replica.ServeCall(ctx, r.GetFrom(), r.GetPayload())
-	if err != nil {
-		return nil, err
-	}
-	return &kvpb.CallResponse{Node: r.GetTo(), Payload: payload}, nil
-}
-
 func (s *peer) Stream(stream grpc.BidiStreamingServer[kvpb.StreamFrame, kvpb.StreamFrame]) error {
 	hello, err := stream.Recv()
 	if err != nil {
 		return err
 	}
-	replica, err := s.find(stream.Context(), hello)
+	var caller net.Addr
+	if p, ok := grpcpeer.FromContext(stream.Context()); ok {
+		caller = p.Addr
+	}
+	replica, err := s.find(caller, hello)
 	if err != nil {
 		return err
 	}

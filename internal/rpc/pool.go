@@ -3,7 +3,9 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -12,24 +14,42 @@ import (
 	"github.com/dialkv/dialkv/store"
 )
 
-// Pool holds one connection to each other node, for the replicas' messages and
+// Dials are the ways to another node: to what NewServer serves, and to ServeCalls.
+type Dials struct {
+	Server, Calls func(ctx context.Context, node string) (net.Conn, error)
+}
+
+// Pool holds the connections to each other node, for the replicas' messages and
 // for Admin. It is safe for concurrent use. Its errors are *store.Error: what a
 // peer answered, or Unknown when no answer came back.
 type Pool struct {
-	dial    func(ctx context.Context, node string) (net.Conn, error)
+	dials   Dials
 	self    string
 	cluster string
 
-	mu     sync.Mutex
-	conns  map[string]*grpc.ClientConn // by node
-	closed bool
+	life context.Context // of the lines
+	end  context.CancelFunc
+	work sync.WaitGroup
+
+	mu      sync.Mutex
+	conns   map[string]*grpc.ClientConn // by node
+	callers map[string]*caller
+	closed  bool
 }
 
-// NewPool returns a pool that connects through dial when a node is first called.
-// It speaks as node self of the cluster; a pool with no cluster yet can only use
-// Admin.
-func NewPool(dial func(ctx context.Context, node string) (net.Conn, error), self, cluster string) *Pool {
-	return &Pool{dial: dial, self: self, cluster: cluster, conns: make(map[string]*grpc.ClientConn)}
+// NewPool returns a pool that connects when a node is first called. It speaks as node
+// self of the cluster; a pool with no cluster yet can only use Admin. It lives until it
+// is closed, and not only as long as ctx.
+func NewPool(ctx context.Context, dials Dials, self, cluster string) *Pool {
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	return &Pool{
+		dials: dials, self: self, cluster: cluster, life: life, end: end,
+		conns: make(map[string]*grpc.ClientConn), callers: make(map[string]*caller),
+	}
+}
+
+func (p *Pool) closing() error {
+	return &store.Error{Code: store.Unavailable, Op: "peer", Node: p.self, Msg: "this node is closing"}
 }
 
 // conn never waits: making a connection object does not dial.
@@ -37,12 +57,12 @@ func (p *Pool) conn(node string) (*grpc.ClientConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, &store.Error{Code: store.Unavailable, Op: "peer", Node: p.self, Msg: "this node is closing"}
+		return nil, p.closing()
 	}
 	if cc := p.conns[node]; cc != nil {
 		return cc, nil
 	}
-	cc, err := kvpb.Dial(node, p.dial)
+	cc, err := kvpb.Dial(node, p.dials.Server)
 	if err != nil {
 		return nil, &store.Error{Code: store.Invalid, Op: "peer", Msg: fmt.Sprintf("node %q cannot be dialled", node), Cause: err}
 	}
@@ -50,17 +70,30 @@ func (p *Pool) conn(node string) (*grpc.ClientConn, error) {
 	return cc, nil
 }
 
+// caller never waits, as conn.
+func (p *Pool) caller(node string) (*caller, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, p.closing()
+	}
+	if p.callers[node] == nil {
+		p.callers[node] = &caller{life: p.life, work: &p.work, dial: func(ctx context.Context) (net.Conn, error) { return p.dials.Calls(ctx, node) }}
+	}
+	return p.callers[node], nil
+}
+
 // Call sends a message to node to's replica of the group and returns its answer.
 func (p *Pool) Call(ctx context.Context, to string, group store.GroupID, payload []byte) ([]byte, error) {
-	cc, err := p.conn(to)
+	c, err := p.caller(to)
 	if err != nil {
 		return nil, err
 	}
-	response, err := kvpb.NewPeerClient(cc).Call(ctx, &kvpb.CallRequest{
+	response, err := c.call(ctx, &kvpb.CallRequest{
 		Cluster: p.cluster, KeyspaceId: group.Keyspace, Shard: group.Shard, From: p.self, To: to, Payload: payload,
 	})
 	if err != nil {
-		return nil, kvpb.FromStatus(err)
+		return nil, err
 	}
 	if response.GetNode() != to {
 		return nil, stranger(to, response.GetNode())
@@ -120,16 +153,22 @@ func (p *Pool) Admin(node string) (kvpb.AdminClient, error) {
 	return kvpb.NewAdminClient(cc), nil
 }
 
-// Close ends every connection, and with it every call and stream. Calls that come
-// later fail.
+// Close ends every connection, and with it every call and stream, and waits for their
+// goroutines. Calls that come later fail.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	conns := p.conns
 	p.conns, p.closed = nil, true
+	callers := slices.Collect(maps.Values(p.callers))
 	p.mu.Unlock()
+	p.end()
+	for _, c := range callers {
+		c.settle()
+	}
 	for _, cc := range conns {
 		_ = cc.Close() // says only that it was closed before
 	}
+	p.work.Wait()
 	return nil
 }
 

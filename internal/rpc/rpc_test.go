@@ -27,6 +27,7 @@ var group = store.GroupID{Keyspace: 7, Shard: 1}
 // fake is node n1 of two, with replicas of both groups of one keyspace that do
 // what the test says.
 type fake struct {
+	call     func(ctx context.Context, payload []byte) // what a call does before it is answered
 	topology shard.Topology
 	query    store.Query
 	command  store.Command
@@ -52,7 +53,10 @@ func (f *fake) ServeStream(ctx context.Context, from string, s Stream) error {
 	return f.serve(ctx, from, s)
 }
 
-func (f *fake) ServeCall(_ context.Context, from string, payload []byte) ([]byte, error) {
+func (f *fake) ServeCall(ctx context.Context, from string, payload []byte) ([]byte, error) {
+	if f.call != nil {
+		f.call(ctx, payload)
+	}
 	return append([]byte(from+" said "), payload...), f.err
 }
 
@@ -305,8 +309,16 @@ func TestTopologyKnowsTheKeyspaceAskedFor(t *testing.T) {
 func onPeers(t *testing.T, f *fake, cluster string, test func(t *testing.T, p *Pool)) {
 	t.Helper()
 	served(t, f, nil, func(t *testing.T, dial func(context.Context, string) (net.Conn, error)) {
-		p := NewPool(dial, "n2", cluster)
+		calls := bufconn.Listen(1 << 20)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- ServeCalls(ctx, named{calls, "n2"}, Config{Node: f}) }()
+		p := NewPool(t.Context(), Dials{Server: dial, Calls: func(ctx context.Context, _ string) (net.Conn, error) { return calls.DialContext(ctx) }}, "n2", cluster)
 		test(t, p)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
@@ -398,10 +410,11 @@ func TestClosedStreamEndsOnTheOtherSide(t *testing.T) {
 
 func TestPoolInAHoleEndsWithTheCaller(t *testing.T) {
 	linktest.Bubble(t, func(t *testing.T) {
-		p := NewPool(func(ctx context.Context, _ string) (net.Conn, error) {
+		hole := func(ctx context.Context, _ string) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}, "n2", clusterID)
+		}
+		p := NewPool(t.Context(), Dials{Server: hole, Calls: hole}, "n2", clusterID)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
@@ -421,7 +434,7 @@ func TestPoolInAHoleEndsWithTheCaller(t *testing.T) {
 func TestAdminErrorsArriveWhole(t *testing.T) {
 	refused := &store.Error{Code: store.Denied, Msg: "no", Try: "--allow-faults"}
 	served(t, newFake(), admins{err: refused}, func(t *testing.T, dial func(context.Context, string) (net.Conn, error)) {
-		p := NewPool(dial, "n2", "")
+		p := NewPool(t.Context(), Dials{Server: dial}, "n2", "")
 		admin, err := p.Admin("n1")
 		if err != nil {
 			t.Fatal(err)

@@ -4,7 +4,8 @@
 // Three services are served here. KV is for clients that find their own way: one
 // request is one read or write at this node's own replica, never forwarded. Peer
 // carries opaque bytes between the replicas of a group, whose messages are their
-// own affair. Admin looks after the node. A fourth, Front, goes through the
+// own affair: streams of them here, and calls beside gRPC (ServeCalls). Admin looks
+// after the node. A fourth, Front, goes through the
 // node's own client and lives in package front.
 //
 // Reads and writes come as unary calls or, many at a time, over one stream: the same
