@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/spf13/pflag"
 
 	"github.com/dialkv/dialkv/internal/node"
 )
+
+// gcPercent is how much garbage a node may have before it is collected, in percent of
+// what lives. What lives is little beside the caches of the engine, which are of a fixed
+// size, and Go's own 100 would collect several times a second. GOGC overrides it.
+const gcPercent = 400
 
 // Run runs the node that args and the environment describe, until ctx ends. It
 // prints the line "ready" to stdout once the node serves, and logs to stderr.
@@ -23,6 +29,9 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return err
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(stderr, nil))
+	if getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	n, err := node.Open(cfg)
 	if err != nil {
 		return err
