@@ -19,6 +19,7 @@ import (
 var (
 	hours  = flag.Float64("sim.hours", defaultHours, "virtual hours of each run")
 	faults = flag.String("sim.faults", "partition,kill", "what happens to the nodes meanwhile, as kvctl check run --nemesis takes it")
+	rate   = flag.Float64("sim.rate", defaultRate, "operations each virtual second")
 	seed   = flag.Int64("sim.seed", 1, "seed of the first run")
 )
 
@@ -105,7 +106,7 @@ func TestSim(t *testing.T) {
 			length := time.Duration(*hours * float64(time.Hour))
 			began := time.Now()
 			o := scenario.Options{
-				Load:   workload.Config{Workload: name, Duration: length, Rate: defaultRate, Seed: *seed + int64(i)},
+				Load:   workload.Config{Workload: name, Duration: length, Rate: *rate, Seed: *seed + int64(i)},
 				Faults: what,
 			}
 			recording := record(t, o, world{time.Millisecond, short})
