@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"slices"
@@ -220,14 +221,27 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// String says in one line what was done.
+// named is how many faults a line can name.
+const named = 6
+
+// String says in one line what was done: each fault, or how many of each kind.
 func (r Result) String() string {
 	if len(r.Done) == 0 {
 		return "no faults"
 	}
 	var parts []string
-	for _, d := range r.Done {
-		parts = append(parts, fmt.Sprintf("%s %s: %s", d.Fault, d.Detail, d.Effect))
+	if len(r.Done) <= named {
+		for _, d := range r.Done {
+			parts = append(parts, fmt.Sprintf("%s %s: %s", d.Fault, d.Detail, d.Effect))
+		}
+	} else {
+		count := make(map[string]int)
+		for _, d := range r.Done {
+			count[d.Fault]++
+		}
+		for _, fault := range slices.Sorted(maps.Keys(count)) {
+			parts = append(parts, fmt.Sprintf("%d × %s", count[fault], fault))
+		}
 	}
 	return fmt.Sprintf("%d faults: %s", len(r.Done), strings.Join(parts, "; "))
 }
