@@ -2,6 +2,7 @@ package cp
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -71,6 +72,54 @@ func TestNoSnapshotIsTakenWhileTheLogIsReplayed(t *testing.T) {
 		t.Error(err)
 	}
 	if metas, err := snaps.List(); err != nil || len(metas) != 1 || metas[0].Index != 11 {
+		t.Errorf("%v, %v", metas, err)
+	}
+}
+
+// A large snapshot takes long on purpose, and must not hold up the end of its replica.
+func TestSnapshotIsGivenUpWhenTheReplicaEnds(t *testing.T) {
+	e, err := engine.Open(engine.Config{Dir: "/data", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	group := store.GroupID{Keyspace: 7}
+	state, err := loadState(e, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	snaps, err := openSnapshots(e, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := state.space.Batch()
+	for i := range 3 * pace >> 10 {
+		fill.Set(state.key(keyRecord, fmt.Append(nil, i)), make([]byte, 1<<10))
+	}
+	if err := fill.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	take := func(down chan struct{}) error {
+		out, err := snaps.Create(1, 11, 2, raft.Configuration{}, 1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &capture{view: state.view(), engine: e, group: group, down: down, meta: &logpb.State{Version: formatVersion, AppliedIndex: 11}}
+		defer c.Release()
+		return c.Persist(out)
+	}
+	down := make(chan struct{})
+	close(down)
+	if err := take(down); !errors.Is(err, errStopped) {
+		t.Errorf("it ended with %v", err)
+	}
+	if names, err := e.FS().List(snaps.dir); err != nil || len(names) != 0 {
+		t.Errorf("left: %v, %v", names, err)
+	}
+	if err := take(nil); err != nil {
+		t.Error(err)
+	}
+	if metas, err := snaps.List(); err != nil || len(metas) != 1 {
 		t.Errorf("%v, %v", metas, err)
 	}
 }

@@ -23,6 +23,7 @@ type machine struct {
 	// after it: to go on would be to diverge.
 	failed func(error)
 	broken error
+	down   <-chan struct{} // closed when the replica is ending
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -171,7 +172,7 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	}
 	return &capture{
 		view: m.state.view(), engine: m.state.space.Engine(),
-		meta: proto.CloneOf(m.state.meta), group: m.state.group,
+		meta: proto.CloneOf(m.state.meta), group: m.state.group, down: m.down,
 	}, nil
 }
 

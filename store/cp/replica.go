@@ -72,7 +72,7 @@ func Open(cfg Config) (*Replica, error) {
 		return nil, fmt.Errorf("cp: open %v: %w", cfg.Group, err)
 	}
 	r.dog = &watchdog{fail: r.fail}
-	r.machine = &machine{state: state, leases: newKeeper(state), failed: r.fail}
+	r.machine = &machine{state: state, leases: newKeeper(state), failed: r.fail, down: r.down}
 	if r.snaps, err = openSnapshots(cfg.Engine, cfg.Group); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
@@ -28,6 +29,7 @@ type capture struct {
 	engine *engine.Engine
 	meta   *logpb.State
 	group  store.GroupID
+	down   <-chan struct{} // Persist gives up when it is closed
 }
 
 // Persist writes the capture. Before it returns, the engine's log is synced: Raft
@@ -43,7 +45,7 @@ func (c *capture) Persist(out raft.SnapshotSink) error {
 		}
 		c.meta.AppliedIndex, c.meta.AppliedTerm = sink.meta.Index, sink.meta.Term
 	}
-	err := c.write(out, c.header(), func(kind byte) bool { return !mutant.M7 || kind != keySession && kind != keyAnswer })
+	err := c.write(&paced{sink: out, down: c.down, began: time.Now()}, c.header(), func(kind byte) bool { return !mutant.M7 || kind != keySession && kind != keyAnswer })
 	if err == nil {
 		err = c.engine.Sync()
 	}
@@ -51,6 +53,49 @@ func (c *capture) Persist(out raft.SnapshotSink) error {
 		return errors.Join(err, out.Cancel())
 	}
 	return out.Close()
+}
+
+// A snapshot is written in pieces of pace bytes, which are synced one by one, with a rest
+// after each of restShare times what it took: at full speed it would take the disk and a
+// processor away from the writes beside it, and one sync of all of it hold up theirs.
+const (
+	pace      = 1 << 20
+	restShare = 3
+	mostRest  = 200 * time.Millisecond
+)
+
+// paced writes to a sink at that pace.
+type paced struct {
+	sink    io.Writer
+	down    <-chan struct{}
+	written int
+	began   time.Time // the piece
+}
+
+func (p *paced) Write(b []byte) (int, error) {
+	n, err := p.sink.Write(b)
+	if p.written += n; err != nil || p.written < pace {
+		return n, err
+	}
+	if s, ok := p.sink.(*sink); ok {
+		err = s.sync()
+	}
+	if err == nil {
+		err = p.rest(min(restShare*time.Since(p.began), mostRest))
+	}
+	p.written, p.began = 0, time.Now()
+	return n, err
+}
+
+func (p *paced) rest(d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-p.down:
+		return errStopped
+	}
 }
 
 func (c *capture) header() *logpb.SnapshotHeader {

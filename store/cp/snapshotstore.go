@@ -128,6 +128,15 @@ func (k *sink) Write(b []byte) (int, error) {
 	return n, nil
 }
 
+// sync puts what was written so far on disk, but for what a file system keeps of its
+// length: Close does that.
+func (k *sink) sync() error {
+	if err := k.file.SyncData(); err != nil {
+		return fmt.Errorf("cp: snapshot: %w", err)
+	}
+	return nil
+}
+
 // Close completes the snapshot: checksum, fsync, rename, fsync of the folder.
 func (k *sink) Close() error {
 	if k.done {
