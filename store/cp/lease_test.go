@@ -1,6 +1,7 @@
 package cp_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -180,8 +181,23 @@ func TestLimitsOfLeases(t *testing.T) {
 		if err := put(7); err != nil {
 			t.Errorf("a key that is attached already: %v", err)
 		}
-		if err := put(4096); store.AsError(err) == nil || store.AsError(err).Code != store.QuotaExceeded {
-			t.Errorf("one key too many: %v", err)
+		if err := put(4096); store.AsError(err) == nil || store.AsError(err).Code != store.QuotaExceeded || store.AsError(err).Try != "a second lease for the other keys" {
+			t.Errorf("one key too many: %+v", err)
+		}
+	})
+}
+
+func TestARefusalForALeaseSaysWhatHelps(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, nil)
+		for want, command := range map[string]store.Command{
+			"a new lease, and its keys put again":                    {Op: store.KeepAlive, Lease: 9},
+			"nothing, if it was granted in this group: it has ended": {Op: store.Revoke, Lease: 9},
+			"a new lease, granted in the group of the key":           {Op: store.Put, Key: "k", Lease: 9},
+		} {
+			if _, err := c.write(command); !errors.Is(err, store.NotFound) || store.AsError(err).Try != want {
+				t.Errorf("%v: %v, try: %s", command.Op, err, store.AsError(err).Try)
+			}
 		}
 	})
 }

@@ -100,7 +100,8 @@ func (r *Replica) result(ra *raft.Raft, c store.Command, a *logpb.Answer, waited
 	res.Proof = r.proofOf(ra)
 	res.Proof.Waited, res.Proof.WaitedFor = waited, "commit"
 	if a.Code != "" {
-		return res, r.locate(&store.Error{Code: store.Code(a.Code), Msg: a.Msg}, c.Op)
+		code := store.Code(a.Code)
+		return res, r.locate(&store.Error{Code: code, Msg: a.Msg, Try: leaseAdvice(c, code)}, c.Op)
 	}
 	return res, nil
 }
