@@ -268,13 +268,13 @@ func TestRestoreFindsTheLeadersAndSaysHowFarItCame(t *testing.T) {
 	kvctl(t, real, 0, "snapshot", "save", "orders", path)
 	kvctl(t, real, 0, "put", "orders/k1", "later")
 	half := tampered{real, func(_ string, admin kvpb.AdminClient) kvpb.AdminClient { return refusing{admin} }}
-	if said := kvctl(t, half, 6, "snapshot", "restore", path); !strings.Contains(said, "1 of 2 groups were replaced") || !strings.Contains(said, "a restore can be repeated") {
+	if said := kvctl(t, half, 6, "snapshot", "restore", path, "--yes"); !strings.Contains(said, "1 of 2 groups were replaced") || !strings.Contains(said, "a restore can be repeated") {
 		t.Error(said)
 	}
 	if err := real.Kill(t.Context(), "n1"); err != nil {
 		t.Fatal(err)
 	}
-	kvctl(t, real, 0, "snapshot", "restore", path)
+	kvctl(t, real, 0, "snapshot", "restore", path, "--yes")
 	if said := kvctl(t, real, 0, "get", "orders/k1", "--timeout", "10s"); said != "one\n" {
 		t.Error(said)
 	}

@@ -60,13 +60,17 @@ func (a *app) restoreCommand() *cobra.Command {
 		Use: "restore FILE [KEYSPACE]", Short: "replace a keyspace by what was saved", Args: takes(1, 2),
 		Long: `restore replaces everything in a cp keyspace by what a file holds: each group whole or not at
 all. The whole file is verified before anything is changed. The keyspace must have as many
-groups as the one that was saved; by default it is the one of the same name.
+groups as the one that was saved; by default it is the one of the same name. It asks first;
+where there is no terminal to ask on it refuses, unless it was told --yes.
 
 A restore begins a new epoch: session tokens of before get TokenMismatch, watches Compacted,
 and a write that was under way SessionExpired.`,
 		Example: `  kvctl snapshot restore orders.snap
   kvctl snapshot restore orders.snap orders-copy --from-anywhere --yes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if !r.yes && !terminal(a.in) {
+				return &store.Error{Code: store.Invalid, Msg: "a restore replaces a whole keyspace, and there is no terminal to ask on", Try: "the same with --yes"}
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), r.timeout)
 			defer cancel()
 			r.path = args[0]
@@ -89,7 +93,7 @@ and a write that was under way SessionExpired.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&r.anywhere, "from-anywhere", false, "also if it was saved from another cluster, or another keyspace")
-	f.BoolVar(&r.yes, "yes", false, "do not ask")
+	f.BoolVar(&r.yes, "yes", false, "do not ask; needed where there is no terminal")
 	f.DurationVar(&r.timeout, "timeout", snapshotPatience, "how long it may take")
 	return cmd
 }
@@ -104,7 +108,7 @@ func (r *restoring) run(ctx context.Context, name string) (err error) {
 	}
 	a := r.app
 	question := fmt.Sprintf("replace everything in keyspace %s by %s of %s?", name, contents(r.saved), r.saved.Groups[0].Saved.Format(time.RFC3339))
-	if !r.yes && terminal(a.in) && !a.confirm(question) {
+	if !r.yes && !a.confirm(question) {
 		return &store.Error{Code: store.Denied, Msg: "nothing was changed", Try: "--yes"}
 	}
 	if r.file, err = os.Open(r.path); err != nil {
