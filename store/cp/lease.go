@@ -84,11 +84,6 @@ func (t *tx) full(id uint64, key string) bool {
 	return t.s.leases[id].Keys >= maxLeaseKeys && t.record(key).GetLease() != id
 }
 
-// fullBy reports whether so many more keys might be too many.
-func (t *tx) fullBy(id uint64, more int) bool {
-	return t.s.leases[id].Keys+uint64(more) > maxLeaseKeys
-}
-
 func (t *tx) grant(c *logpb.Command) *logpb.Answer {
 	if refused := t.tooManyLeases(); refused != nil {
 		return refused
