@@ -98,7 +98,7 @@ func (k *Keyspace) fencedTxn(f Fence, r store.Result) (store.Result, error) {
 func (k *Keyspace) fencedWrite(f Fence, c store.Command, r store.Result) (store.Result, error) {
 	out := store.Result{Revision: r.Revision, Entry: r.Entry, Proof: r.Proof}
 	if len(r.Steps) == 0 {
-		return out, &store.Error{Code: store.Unknown, Op: c.Op.String(), Keyspace: k.name, Msg: "the answer has no steps"}
+		return out, &store.Error{Code: store.Unknown, Op: c.Name(), Keyspace: k.name, Msg: "the answer has no steps"}
 	}
 	step := r.Steps[0]
 	out.Found, out.Value, out.Replaced = step.Found, step.Value, step.Replaced
@@ -112,7 +112,7 @@ func (k *Keyspace) fencedWrite(f Fence, c store.Command, r store.Result) (store.
 		return out, k.superseded(f, r)
 	}
 	return out, &store.Error{
-		Code: store.Conflict, Op: c.Op.String(), Keyspace: k.name, Group: r.Proof.Group, Node: r.Proof.Node,
+		Code: store.Conflict, Op: c.Name(), Keyspace: k.name, Group: r.Proof.Group, Node: r.Proof.Node,
 		Msg: "the fence is current, but the condition on the key does not hold",
 	}
 }

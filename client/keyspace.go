@@ -267,7 +267,7 @@ func (c *Client) write(ctx context.Context, ks shard.Keyspace, group store.Group
 	if err != nil {
 		return result, err
 	}
-	k := &call{c: c, op: cmd.Op.String(), keyspace: ks, group: group, effect: atNode}
+	k := &call{c: c, op: cmd.Name(), keyspace: ks, group: group, effect: atNode}
 	open := randomSession
 	if ks.Mode == store.CP {
 		k.effect, k.toLeader = named, true

@@ -32,12 +32,12 @@ func (k *Keyspace) readAt(ctx context.Context, q store.Query, shard uint32, s *S
 func (k *Keyspace) writeAt(ctx context.Context, c store.Command, shard uint32, s *Session) (store.Result, error) {
 	tok, err := s.all()
 	if err != nil {
-		return store.Result{}, k.explainAt(c.Op.String(), err)
+		return store.Result{}, k.explainAt(c.Name(), err)
 	}
 	r, response := kvpb.ToCommand(c), &kvpb.WriteResponse{}
 	r.Keyspace, r.Shard, r.Token = k.name, shard, tok
 	if err := k.c.enter(ctx, kvpb.Front_Write_FullMethodName, r, response); err != nil {
-		return store.Result{}, k.explainAt(c.Op.String(), err)
+		return store.Result{}, k.explainAt(c.Name(), err)
 	}
 	result, err := kvpb.FromResult(response)
 	switch merged := s.merge(response.GetToken()); {
@@ -47,7 +47,7 @@ func (k *Keyspace) writeAt(ctx context.Context, c store.Command, shard uint32, s
 	case answersNo(err):
 		err = forgotten(err, merged)
 	}
-	return result, k.explainAt(c.Op.String(), err)
+	return result, k.explainAt(c.Name(), err)
 }
 
 // enter makes the one attempt, once the node is connected.

@@ -82,6 +82,15 @@ type Command struct {
 	Request Request
 }
 
+// Name is what errors call the command: that of its Op, or "cas" for a Put that
+// compares the value.
+func (c Command) Name() string {
+	if c.Op == Put && c.If.Kind == IfValue {
+		return "cas"
+	}
+	return c.Op.String()
+}
+
 // Txn is an atomic step on one group: if every comparison holds, all of Then is done,
 // else all of Else, at one revision. A step sees what the steps before it did. If a
 // step is refused (an Increment of what is no integer), nothing is done.

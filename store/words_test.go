@@ -173,3 +173,15 @@ func TestRequestIsNamedByItsNumber(t *testing.T) {
 		t.Error("a request is named by its number, and by nothing else")
 	}
 }
+
+func TestACommandIsNamedAsItsCallerKnowsIt(t *testing.T) {
+	for want, c := range map[string]store.Command{
+		"put":    {Op: store.Put, If: store.Condition{Kind: store.IfRevision, Revision: 1}},
+		"cas":    {Op: store.Put, If: store.Condition{Kind: store.IfValue}},
+		"delete": {Op: store.Delete},
+	} {
+		if got := c.Name(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

@@ -93,8 +93,13 @@ func asUsage(err error) error {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "kvctl",
-		Short:         "kvctl runs, asks, breaks and judges dialkv clusters",
+		Use:   "kvctl",
+		Short: "kvctl runs, asks, breaks and judges dialkv clusters",
+		Example: `  kvctl demo
+  kvctl cluster start -n 3
+  kvctl keyspace create orders --mode cp
+  kvctl put orders/42 paid
+  kvctl get orders/42 --level eventual --explain`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -121,10 +126,15 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// group is a command that only has others below it.
+// group is a command that only has others below it, each of which gives it an example.
 func group(use, short string, below ...*cobra.Command) *cobra.Command {
+	var examples []string
+	for _, c := range below {
+		first, _, _ := strings.Cut(c.Example, "\n")
+		examples = append(examples, first)
+	}
 	cmd := &cobra.Command{
-		Use: use, Short: short,
+		Use: use, Short: short, Example: strings.Join(examples, "\n"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()

@@ -40,6 +40,9 @@ func (a *app) checkRunCommand() *cobra.Command {
 	o := scenario.Options{Progress: func(line string) { a.progress("%s", line) }}
 	cmd := &cobra.Command{
 		Use: "run", Short: "load a cluster of its own, hurt it, and judge what happened", Args: takes(0, 0),
+		Example: `  kvctl check run
+  kvctl check run -w bank --nemesis partition,kill --time 1m --seed 7
+  kvctl check run -w causal --nemesis partition --world procs --nodes 3`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Load.Workload == "txn" {
 				o.Load.Workload = "bank"

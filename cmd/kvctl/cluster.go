@@ -36,6 +36,8 @@ func (a *app) startCommand() *cobra.Command {
 	var patience time.Duration
 	cmd := &cobra.Command{
 		Use: "start", Short: "start a cluster, or the same nodes again", Args: takes(0, 0),
+		Example: `  kvctl cluster start
+  kvctl cluster start -n 5 --name test --dir ./test`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("nodes") && cfg.Nodes < 1 {
 				return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("-n is %d, it must be at least 1", cfg.Nodes), Try: "-n 3"}
@@ -83,6 +85,8 @@ func (a *app) start(ctx context.Context, name string, cfg localcluster.StartConf
 func (a *app) stopCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "stop", Short: "end every node; the data stays", Args: takes(0, 0),
+		Example: `  kvctl cluster stop
+  kvctl cluster stop --name test`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := a.procs(named(cmd))
 			if err != nil {
@@ -105,6 +109,8 @@ func (a *app) stopCommand() *cobra.Command {
 func (a *app) statusCommand(use string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: "nodes, keyspaces and who leads what", Args: takes(0, 0),
+		Example: `  kvctl cluster status
+  kvctl cluster status -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withNamed(named(cmd), func(c localcluster.Cluster) error {
 				status, err := survey(cmd.Context(), c)
@@ -187,6 +193,8 @@ func (a *app) destroyCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "destroy", Short: "end every node and remove the data", Args: takes(0, 0),
+		Example: `  kvctl cluster destroy
+  kvctl cluster destroy --name test --yes`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := a.procs(named(cmd))
 			if err != nil {
@@ -223,6 +231,8 @@ func (a *app) logsCommand() *cobra.Command {
 	lines := 0
 	cmd := &cobra.Command{
 		Use: "logs NODE", Short: "what a node had to say", Args: takes(1, 1),
+		Example: `  kvctl cluster logs n1
+  kvctl cluster logs n2 --lines 20 --name test`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := a.procs(named(cmd))
 			if err != nil {
@@ -259,6 +269,8 @@ type listedCluster struct {
 func (a *app) listCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "the clusters of this machine", Args: takes(0, 0),
+		Example: `  kvctl cluster list
+  kvctl cluster list -o json`,
 		RunE: func(*cobra.Command, []string) error {
 			r, err := a.registry()
 			if err != nil {

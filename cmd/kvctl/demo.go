@@ -37,6 +37,8 @@ func (a *app) demoCommand() *cobra.Command {
 	d := &demo{app: a}
 	cmd := &cobra.Command{
 		Use: "demo", Short: "a cluster in this process: a shell on a terminal, else a tour", Args: takes(0, 0),
+		Example: `  kvctl demo
+  kvctl demo --tour --seed 7`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if nodes < 3 || nodes > 7 {
 				return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("%d nodes, it must be 3 to 7: fewer have no minority", nodes), Try: "-n 5"}

@@ -217,6 +217,8 @@ func topology(ctx context.Context, c localcluster.Cluster) (shard.Topology, erro
 func (a *app) keyspaceListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "the keyspaces of the cluster", Args: takes(0, 0),
+		Example: `  kvctl keyspace list
+  kvctl keyspace list -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(func(c localcluster.Cluster) error {
 				t, err := topology(cmd.Context(), c)
@@ -250,6 +252,8 @@ func (a *app) keyspaceTable(list []keyspaceJSON) {
 func (a *app) keyspaceShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "one keyspace: placement, and its PACELC class per level", Args: takes(1, 1),
+		Example: `  kvctl keyspace show orders
+  kvctl keyspace show orders -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(func(c localcluster.Cluster) error {
 				t, err := topology(cmd.Context(), c)
@@ -289,6 +293,7 @@ func (a *app) describeKeyspace(k shard.Keyspace) {
 func (a *app) keyspaceDeleteCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME", Short: "delete a keyspace and everything in it", Args: takes(1, 1),
+		Example: `  kvctl keyspace delete orders`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 			defer cancel()

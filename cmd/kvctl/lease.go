@@ -149,9 +149,18 @@ func (l *leases) advise(err error) error {
 		return err
 	}
 	out := *e
+	list := "kvctl lease list " + l.keyspace
 	switch {
+	case e.Code == store.NotFound && e.Op == store.KeepAlive.String():
+		out.Try = list + "; one that has ended is granted anew, and its keys are put again"
 	case e.Code == store.NotFound:
-		out.Try = "kvctl lease list " + l.keyspace + "; a lease that ended is granted anew"
+		out.Try = list + "; if it is not there it has ended, and its keys are gone"
+	case e.Code == store.Unknown && e.Op == store.KeepAlive.String():
+		out.Try = "the same again: a lease may be kept alive twice"
+	case e.Code == store.Unknown && e.Op == store.Revoke.String():
+		out.Try = "the same again: NotFound then says that it has ended"
+	case e.Code == store.Unknown:
+		out.Try = list + "; a lease that nobody keeps alive ends by itself"
 	case e.Code == store.Invalid && l.key == "":
 		out.Try = "--key with a key, or a {tag}, of what is attached to it"
 	}

@@ -18,11 +18,11 @@ import (
 
 func (a *app) netCommand() *cobra.Command {
 	cmd := group("net", "cut, slow and heal the links between nodes",
-		a.ruleCommand("partition SIDES", `put nodes on sides that do not hear each other, "n1,n2|n3,n4,n5"; replaces all cuts`, 1, partition),
-		a.ruleCommand("isolate NODE", "cut a node off from all others", 1, isolate),
-		a.ruleCommand("cut LINKS", `cut links, one way "n1->n2" or both "n1<->n2"`, 1, cut),
-		a.ruleCommand("delay LINKS TIME", `slow links down, "n1,n2" 80ms±10ms`, 2, delay),
-		a.ruleCommand("drop LINKS PERCENT", `lose packets, and hold bytes back, "n1,n2" 5%`, 2, drop),
+		a.ruleCommand("partition SIDES", `"n1,n2|n3,n4,n5"`, `put nodes on sides that do not hear each other, "n1,n2|n3,n4,n5"; replaces all cuts`, 1, partition),
+		a.ruleCommand("isolate NODE", "n1", "cut a node off from all others", 1, isolate),
+		a.ruleCommand("cut LINKS", `"n1->n2"`, `cut links, one way "n1->n2" or both "n1<->n2"`, 1, cut),
+		a.ruleCommand("delay LINKS TIME", `"n1,n2" 80ms±10ms`, `slow links down, "n1,n2" 80ms±10ms`, 2, delay),
+		a.ruleCommand("drop LINKS PERCENT", `"n1<->n2" 5%`, `lose packets, and hold bytes back, "n1,n2" 5%`, 2, drop),
 		a.healCommand(), a.netShowCommand())
 	return cmd
 }
@@ -30,9 +30,11 @@ func (a *app) netCommand() *cobra.Command {
 // rule makes of what is in force and the arguments what is to be in force.
 type rule func(now []link.Rule, args, nodes []string) ([]link.Rule, error)
 
-func (a *app) ruleCommand(use, short string, arguments int, change rule) *cobra.Command {
+func (a *app) ruleCommand(use, example, short string, arguments int, change rule) *cobra.Command {
+	name, _, _ := strings.Cut(use, " ")
 	return &cobra.Command{
 		Use: use, Short: short, Args: takes(arguments, arguments),
+		Example: "  kvctl net " + name + " " + example,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.with(func(c localcluster.Cluster) error {
 				now, err := faults(cmd.Context(), c)
@@ -128,6 +130,7 @@ func parsePercent(s string) (float64, error) {
 func (a *app) healCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "heal", Short: "take every rule away", Args: takes(0, 0),
+		Example: `  kvctl net heal`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(func(c localcluster.Cluster) error { return a.setFaults(cmd.Context(), c, nil) })
 		},
@@ -145,6 +148,7 @@ type nodeFaults struct {
 func (a *app) netShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show", Short: "the rules in force, and what they have met", Args: takes(0, 0),
+		Example: "  kvctl net show",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(func(c localcluster.Cluster) error {
 				rules, err := faults(cmd.Context(), c)

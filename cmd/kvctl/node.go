@@ -28,6 +28,8 @@ func (a *app) nodeCommand() *cobra.Command {
 func (a *app) nodeListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "the nodes and their state", Args: takes(0, 0),
+		Example: `  kvctl node list
+  kvctl node list -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.with(func(c localcluster.Cluster) error {
 				status, err := survey(cmd.Context(), c)
@@ -44,6 +46,7 @@ func (a *app) breakCommand(use, short, done string, do func(localcluster.Cluster
 	var patience time.Duration
 	cmd := &cobra.Command{
 		Use: use + " NODE… | leader:KEYSPACE", Short: short, Args: takes(1, -1),
+		Example: fmt.Sprintf("  kvctl node %s n1 n2\n  kvctl node %[1]s leader:orders", use),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 			defer cancel()

@@ -21,6 +21,8 @@ func (a *app) addCommand() *cobra.Command {
 		Use: "add [NAME]", Short: "start one more node, which joins", Args: takes(0, 1),
 		Long: "Start one more node. It gets a copy of the catalog and a vote in it. Replicas go to it only\n" +
 			"where a group has fewer than it shall have, and where a new keyspace is placed.",
+		Example: `  kvctl cluster add
+  kvctl cluster add n6 --name test`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 			defer cancel()
@@ -55,6 +57,8 @@ func (a *app) removeCommand() *cobra.Command {
 		Long: "Take a node out. Its leaderships and its replicas go to other nodes first; then its process\n" +
 			"ends. Its name is not used again, and its directory cannot come back. With --dead nothing\n" +
 			"waits for it. What would lose a majority or the only copy of a group is refused.",
+		Example: `  kvctl cluster remove n2
+  kvctl cluster remove n2 --dead`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 			defer cancel()
@@ -86,6 +90,7 @@ func (a *app) drainCommand() *cobra.Command {
 	var patience time.Duration
 	cmd := &cobra.Command{
 		Use: "drain NODE", Short: "move all leadership off a node, until it restarts", Args: takes(1, 1),
+		Example: `  kvctl node drain n1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 			defer cancel()
@@ -114,6 +119,8 @@ func (a *app) transferCommand() *cobra.Command {
 	var patience time.Duration
 	cmd := &cobra.Command{
 		Use: "transfer-leader KEYSPACE NODE", Short: "let a node lead a group of a cp keyspace", Args: takes(2, 2),
+		Example: `  kvctl node transfer-leader orders n2
+  kvctl node transfer-leader orders n2 --group 1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 			defer cancel()
@@ -181,6 +188,7 @@ func (a *app) alterCommand() *cobra.Command {
 	var patience time.Duration
 	cmd := &cobra.Command{
 		Use: "alter NAME --replicas N", Short: "change how many replicas a cp keyspace has", Args: takes(1, 1),
+		Example: `  kvctl keyspace alter orders --replicas 5`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if replicas < 1 {
 				return &store.Error{Code: store.Invalid, Keyspace: args[0], Msg: fmt.Sprintf("%d replicas, it must be at least 1", replicas), Try: "--replicas 3"}

@@ -85,7 +85,7 @@ var advices = map[store.Code]string{
 	store.Denied:             "a node that was started with --allow-faults",
 	store.Invalid:            "the same with --help: it names what is allowed, and shows examples",
 	store.Compacted:          "the same from its beginning",
-	store.QuotaExceeded:      "less, or a larger quota",
+	store.QuotaExceeded:      "fewer, or a revoke or a delete of what nobody needs",
 	store.CircuitOpen:        "again in a moment, or another node with --at",
 	store.Corrupt:            "kvctl cluster logs NODE",
 }

@@ -157,3 +157,14 @@ func TestEveryCodeHasAdvice(t *testing.T) {
 		t.Error("what the error itself says comes first")
 	}
 }
+
+// A repeated keepalive or revoke does no harm, and a read of a key says nothing about a
+// lease.
+func TestALeaseThatMayHaveChangedHasAdviceOfItsOwn(t *testing.T) {
+	l := &leases{keyspace: "config"}
+	for op, want := range map[store.Op]string{store.Grant: "kvctl lease list config", store.KeepAlive: "the same again", store.Revoke: "the same again"} {
+		if got := advice(l.advise(&store.Error{Code: store.Unknown, Op: op.String()})); !strings.HasPrefix(got, want) {
+			t.Errorf("%v: try: %s", op, got)
+		}
+	}
+}

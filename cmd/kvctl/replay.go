@@ -20,6 +20,8 @@ func (a *app) replayCommand() *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use: "replay FILE", Short: "judge a history that was recorded, by us or by somebody else", Args: takes(1, 1),
+		Example: `  kvctl check replay report/history.jsonl
+  kvctl check replay history.jsonl --claim linearizable --report report`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o := check.Options{Claims: claims}
 			if cmd.Flags().Changed("floor") {

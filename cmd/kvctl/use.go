@@ -9,6 +9,7 @@ import (
 func (a *app) useCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "use CLUSTER", Short: "make a cluster the current one", Args: takes(1, 1),
+		Example: `  kvctl use test`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			r, err := a.registry()
 			if err != nil {

@@ -21,6 +21,8 @@ type versionJSON struct {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "which build this is", Args: takes(0, 0),
+		Example: `  kvctl version
+  kvctl version -o json`,
 		RunE: func(*cobra.Command, []string) error {
 			v := versionJSON{Version: "devel", Go: runtime.Version(), Mutants: mutant.Enabled}
 			if info, ok := debug.ReadBuildInfo(); ok {

@@ -220,7 +220,7 @@ func (s *kv) write(ctx context.Context, r *kvpb.WriteRequest) *kvpb.WriteRespons
 		result, err = at.write(ctx, c)
 	}
 	response := kvpb.ToResult(result)
-	response.Error = at.explain(c.Op.String(), r.GetKeyspace(), err)
+	response.Error = at.explain(c.Name(), r.GetKeyspace(), err)
 	response.Mode, response.KeyspaceId, response.Shard = at.mode(), at.group.Keyspace, at.group.Shard
 	return response
 }

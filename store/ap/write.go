@@ -23,7 +23,7 @@ const maxSiblings = 64
 // SessionUnreachable, Unavailable or a refusal; in it Unknown; after it
 // NotReplicated, with the Result of a write that exists.
 func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, error) {
-	op := c.Op.String()
+	op := c.Name()
 	w, need, err := r.prepare(c)
 	if err != nil {
 		return store.Result{}, r.signed(op, err)

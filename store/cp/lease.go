@@ -47,7 +47,7 @@ func (t *tx) commitLeases(b *engine.Batch) {
 }
 
 func noLease(id uint64) *logpb.Answer {
-	return &logpb.Answer{Code: string(store.NotFound), Msg: fmt.Sprintf("there is no lease %d: it has ended, and the keys attached to it are gone", id)}
+	return &logpb.Answer{Code: string(store.NotFound), Msg: fmt.Sprintf("the group has no lease %d: it has ended and its keys are gone, or it was never granted here", id)}
 }
 
 func fullLease(id uint64) *logpb.Answer {
@@ -61,14 +61,27 @@ func (t *tx) tooManyLeases() *logpb.Answer {
 	return &logpb.Answer{Code: string(store.QuotaExceeded), Msg: fmt.Sprintf("the group has %d leases, which is the limit", maxLeases)}
 }
 
+// leaseAdvice is what to try when c was refused for a lease; no other refusal has these
+// codes.
+func leaseAdvice(c store.Command, code store.Code) string {
+	switch {
+	case code == store.NotFound && c.Op == store.KeepAlive:
+		return "a new lease, and its keys put again"
+	case code == store.NotFound && c.Op == store.Revoke:
+		return "nothing, if it was granted in this group: it has ended"
+	case code == store.NotFound:
+		return "a new lease, granted in the group of the key"
+	case code == store.QuotaExceeded && (c.Op == store.Grant || c.TTL > 0):
+		return "one lease for several keys, or a revoke of those that nobody needs"
+	case code == store.QuotaExceeded:
+		return "a second lease for the other keys"
+	}
+	return ""
+}
+
 // full reports whether the lease takes no other key.
 func (t *tx) full(id uint64, key string) bool {
 	return t.s.leases[id].Keys >= maxLeaseKeys && t.record(key).GetLease() != id
-}
-
-// fullBy reports whether so many more keys might be too many.
-func (t *tx) fullBy(id uint64, more int) bool {
-	return t.s.leases[id].Keys+uint64(more) > maxLeaseKeys
 }
 
 func (t *tx) grant(c *logpb.Command) *logpb.Answer {

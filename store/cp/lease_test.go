@@ -1,6 +1,7 @@
 package cp_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -180,8 +181,88 @@ func TestLimitsOfLeases(t *testing.T) {
 		if err := put(7); err != nil {
 			t.Errorf("a key that is attached already: %v", err)
 		}
-		if err := put(4096); store.AsError(err) == nil || store.AsError(err).Code != store.QuotaExceeded {
-			t.Errorf("one key too many: %v", err)
+		if err := put(4096); store.AsError(err) == nil || store.AsError(err).Code != store.QuotaExceeded || store.AsError(err).Try != "a second lease for the other keys" {
+			t.Errorf("one key too many: %+v", err)
+		}
+	})
+}
+
+func TestARefusalForALeaseSaysWhatHelps(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, nil)
+		for want, command := range map[string]store.Command{
+			"a new lease, and its keys put again":                    {Op: store.KeepAlive, Lease: 9},
+			"nothing, if it was granted in this group: it has ended": {Op: store.Revoke, Lease: 9},
+			"a new lease, granted in the group of the key":           {Op: store.Put, Key: "k", Lease: 9},
+		} {
+			if _, err := c.write(command); !errors.Is(err, store.NotFound) || store.AsError(err).Try != want {
+				t.Errorf("%v: %v, try: %s", command.Op, err, store.AsError(err).Try)
+			}
+		}
+	})
+}
+
+// A transaction attaches what the same puts, one after the other, would attach.
+func TestATransactionKeepsTheLimitOfALease(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := newCluster(t, 1, nil)
+		grant := func() uint64 {
+			res, err := c.write(store.Command{Op: store.Grant, TTL: time.Hour})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return res.Lease
+		}
+		lease, other := grant(), grant()
+		put := func(key string, lease uint64) store.Step { return store.Step{Op: store.Put, Key: key, Lease: lease} }
+		txn := func(steps ...store.Step) error {
+			_, err := c.leader().replica.Write(within(t, time.Minute), store.Command{Op: store.Transact, Txn: &store.Txn{Then: steps}})
+			return err
+		}
+		for first := 0; first < 4096; first += store.MaxSteps {
+			var steps []store.Step
+			for i := range store.MaxSteps {
+				steps = append(steps, put(fmt.Sprint("k", first+i), lease))
+			}
+			if first+store.MaxSteps == 4096 {
+				steps = steps[1:]
+			}
+			if err := txn(steps...); err != nil {
+				t.Fatalf("from key %d on: %v", first, err)
+			}
+		}
+		gone := store.Step{Op: store.Delete, Key: "k1"}
+		for _, s := range []struct {
+			what  string
+			steps []store.Step
+			fits  bool
+		}{
+			{"keys that are attached", []store.Step{put("k1", lease), put("k2", lease), put("k3", lease)}, true},
+			{"two keys, where there is room for one", []store.Step{put("a", lease), put("b", lease)}, false},
+			{"the last key, three times", []store.Step{put("a", lease), put("a", lease), put("a", lease)}, true},
+			{"a key too many, behind a step that would do", []store.Step{put("free", 0), put("b", lease)}, false},
+			{"a key for another one that goes", []store.Step{gone, put("b", lease)}, true},
+			{"a key that goes too late", []store.Step{put("c", lease), {Op: store.Delete, Key: "b"}}, false},
+			{"a key for another one that changes its lease", []store.Step{put("b", other), put("c", lease)}, true},
+			{"a key for another one that loses its lease", []store.Step{put("c", 0), put("d", lease)}, true},
+			{"an increment, which attaches nothing", []store.Step{{Op: store.Increment, Key: "n", Delta: 1}, put("e", lease)}, false},
+		} {
+			err := txn(s.steps...)
+			if s.fits && err != nil {
+				t.Errorf("%s: %v", s.what, err)
+			}
+			if !s.fits && (!errors.Is(err, store.QuotaExceeded) || store.AsError(err).Try != "a second lease for the other keys") {
+				t.Errorf("%s: %v", s.what, err)
+			}
+		}
+		for _, key := range []string{"free", "n", "e"} {
+			if page, err := c.leader().replica.Read(within(t, time.Minute), store.Query{Key: key}); err != nil || len(page.Items) > 0 {
+				t.Errorf("a transaction was refused, and %s is there: %v", key, err)
+			}
+		}
+		page, err := c.leader().replica.Read(within(t, time.Minute), store.Query{Leases: true, Limit: 9})
+		if err != nil || len(page.Leases) != 2 || page.Leases[0].Keys != 4096 || page.Leases[1].Keys != 1 {
+			t.Errorf("%+v, %v", page.Leases, err)
 		}
 	})
 }

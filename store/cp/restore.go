@@ -220,7 +220,7 @@ func restorePiece(batch *logpb.Batch) *logpb.Restore {
 // restorePiece stages a piece, in a batch of its own.
 func (m *machine) restorePiece(log *raft.Log, batch *logpb.Batch) any {
 	s, piece := m.state, batch.Commands[0].Restore
-	s.meta.AppliedIndex, s.meta.AppliedTerm = log.Index, log.Term
+	s.reach(log)
 	answer, err := s.stage(piece)
 	if err != nil {
 		m.fail(err)
@@ -230,6 +230,17 @@ func (m *machine) restorePiece(log *raft.Log, batch *logpb.Batch) any {
 		m.leases.reset(s)
 	}
 	return []*logpb.Answer{answer}
+}
+
+// reach notes how far the state is. A restore is of one term: a leader that lost its seat
+// may never go on, and what it has staged would keep Raft from its snapshots. The first
+// entry of another term drops it, whatever that is; entries that open the same term
+// again do not.
+func (s *state) reach(log *raft.Log) {
+	if log.Term != s.meta.AppliedTerm {
+		s.meta.Restoring, s.meta.RestoredPieces = 0, 0
+	}
+	s.meta.AppliedIndex, s.meta.AppliedTerm = log.Index, log.Term
 }
 
 // stage applies a piece: rows go into the next generation; the last piece flips.
@@ -245,9 +256,12 @@ func (s *state) stage(piece *logpb.Restore) (*logpb.Answer, error) {
 		b.DeleteRange(next.prefix(next.gen), next.prefix(next.gen+1))
 	}
 	if !piece.Abort {
-		if piece.Id != s.meta.Restoring || piece.Piece != s.meta.RestoredPieces {
-			answer.Code, answer.Msg = string(store.Conflict), "another restore, or another leader, came in between"
-		} else {
+		switch {
+		case s.meta.Restoring == 0:
+			answer.Code, answer.Msg = string(store.Unavailable), "a term ended, or a restore, since this one began; nothing was changed"
+		case piece.Id != s.meta.Restoring || piece.Piece != s.meta.RestoredPieces:
+			answer.Code, answer.Msg = string(store.Conflict), "another restore came in between; nothing was changed"
+		default:
 			s.meta.RestoredPieces++
 			for _, p := range piece.Pairs {
 				b.Set(append(next.prefix(next.gen), p.Key...), p.Value)

@@ -68,35 +68,54 @@ func (t *tx) compare(x *logpb.Compare) bool {
 // refuses goes through the steps on paper, and returns the answer if one of them
 // cannot be done.
 func (t *tx) refuses(steps []*logpb.Step) *logpb.Answer {
-	paper := make(map[string]*logpb.Record)
-	held := func(key string) *logpb.Record {
-		if rec, ok := paper[key]; ok {
-			return rec
-		}
-		return t.record(key)
-	}
+	p := &paper{t: t, records: make(map[string]*logpb.Record), attached: make(map[uint64]int)}
 	for i, s := range steps {
-		var refused *logpb.Answer
-		switch s.Op {
-		case logpb.Command_OP_PUT:
-			if s.Lease != 0 && t.s.leases[s.Lease] == nil {
-				refused = noLease(s.Lease)
-			} else if s.Lease != 0 && t.fullBy(s.Lease, len(steps)) {
-				refused = fullLease(s.Lease)
-			}
-			paper[s.Key] = &logpb.Record{Value: s.Value, Lease: s.Lease}
-		case logpb.Command_OP_DELETE:
-			paper[s.Key] = nil
-		case logpb.Command_OP_INCREMENT:
-			var value []byte
-			value, refused = sum(held(s.Key), s.Delta)
-			paper[s.Key] = &logpb.Record{Value: value, Lease: held(s.Key).GetLease()}
-		}
-		if refused != nil {
+		if refused := p.step(s); refused != nil {
 			refused.Msg = fmt.Sprintf("step %d, key %q: %s", i+1, s.Key, refused.Msg)
 			return refused
 		}
 	}
+	return nil
+}
+
+// paper is what the steps of a transaction would make of the state.
+type paper struct {
+	t        *tx
+	records  map[string]*logpb.Record // nil: deleted
+	attached map[uint64]int           // keys that a lease gains, or loses
+}
+
+func (p *paper) step(s *logpb.Step) (refused *logpb.Answer) {
+	rec, written := p.records[s.Key]
+	if !written {
+		rec = p.t.record(s.Key)
+	}
+	switch s.Op {
+	case logpb.Command_OP_PUT:
+		refused = p.attach(rec.GetLease(), s.Lease)
+		p.records[s.Key] = &logpb.Record{Value: s.Value, Lease: s.Lease}
+	case logpb.Command_OP_DELETE:
+		p.attached[rec.GetLease()]--
+		p.records[s.Key] = nil
+	case logpb.Command_OP_INCREMENT:
+		var value []byte
+		value, refused = sum(rec, s.Delta)
+		p.records[s.Key] = &logpb.Record{Value: value, Lease: rec.GetLease()}
+	}
+	return refused
+}
+
+// attach moves a key from one lease to another; 0 is none.
+func (p *paper) attach(from, to uint64) *logpb.Answer {
+	switch {
+	case to == 0 || to == from:
+	case p.t.s.leases[to] == nil:
+		return noLease(to)
+	case int(p.t.s.leases[to].Keys)+p.attached[to] >= maxLeaseKeys:
+		return fullLease(to)
+	}
+	p.attached[from]--
+	p.attached[to]++
 	return nil
 }
 

@@ -49,22 +49,22 @@ const enqueueTimeout = 2 * time.Second
 // the same number asked again gets the answer.
 func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, error) {
 	if err := check(c); err != nil {
-		return store.Result{}, r.locate(err, c.Op)
+		return store.Result{}, r.locate(err, c)
 	}
 	ra, err := r.up(ctx)
 	if err != nil {
-		return store.Result{}, r.locate(err, c.Op)
+		return store.Result{}, r.locate(err, c)
 	}
 	if ra.State() != raft.Leader {
-		return store.Result{}, r.locate(&store.Error{Code: store.NotLeader, Leader: leaderOf(ra)}, c.Op)
+		return store.Result{}, r.locate(&store.Error{Code: store.NotLeader, Leader: leaderOf(ra)}, c)
 	}
 	if err := r.knows(c.After); err != nil {
-		return store.Result{}, r.locate(err, c.Op)
+		return store.Result{}, r.locate(err, c)
 	}
 	began := time.Now()
 	answer, err := r.submit(ctx, commandOf(c))
 	if err != nil {
-		return store.Result{}, r.locate(err, c.Op)
+		return store.Result{}, r.locate(err, c)
 	}
 	return r.result(ra, c, answer, time.Since(began))
 }
@@ -100,13 +100,14 @@ func (r *Replica) result(ra *raft.Raft, c store.Command, a *logpb.Answer, waited
 	res.Proof = r.proofOf(ra)
 	res.Proof.Waited, res.Proof.WaitedFor = waited, "commit"
 	if a.Code != "" {
-		return res, r.locate(&store.Error{Code: store.Code(a.Code), Msg: a.Msg}, c.Op)
+		code := store.Code(a.Code)
+		return res, r.locate(&store.Error{Code: code, Msg: a.Msg, Try: leaseAdvice(c, code)}, c)
 	}
 	return res, nil
 }
 
 // locate says of an error where it arose.
-func (r *Replica) locate(err error, op store.Op) error { return r.at(err, op.String()) }
+func (r *Replica) locate(err error, c store.Command) error { return r.at(err, c.Name()) }
 
 func (r *Replica) at(err error, op string) error {
 	e := *store.AsError(err)
