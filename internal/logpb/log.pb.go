@@ -1221,6 +1221,7 @@ type State struct {
 	Leases         uint64                 `protobuf:"varint,10,opt,name=leases,proto3" json:"leases,omitempty"`       // number of leases
 	Restoring      uint64                 `protobuf:"varint,11,opt,name=restoring,proto3" json:"restoring,omitempty"` // id of the restore in progress, 0 if none
 	RestoredPieces uint32                 `protobuf:"varint,12,opt,name=restored_pieces,json=restoredPieces,proto3" json:"restored_pieces,omitempty"`
+	Lineage        uint64                 `protobuf:"varint,13,opt,name=lineage,proto3" json:"lineage,omitempty"` // times the group was forced to go on without its majority
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1335,6 +1336,13 @@ func (x *State) GetRestoring() uint64 {
 func (x *State) GetRestoredPieces() uint32 {
 	if x != nil {
 		return x.RestoredPieces
+	}
+	return 0
+}
+
+func (x *State) GetLineage() uint64 {
+	if x != nil {
+		return x.Lineage
 	}
 	return 0
 }
@@ -1713,7 +1721,7 @@ type CPRequest struct {
 	//	*CPRequest_ReadIndex
 	//	*CPRequest_Applied
 	Kind          isCPRequest_Kind `protobuf_oneof:"kind"`
-	Epoch         uint64           `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Lineage       uint64           `protobuf:"varint,3,opt,name=lineage,proto3" json:"lineage,omitempty"` // see State
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1782,9 +1790,9 @@ func (x *CPRequest) GetApplied() *AppliedRequest {
 	return nil
 }
 
-func (x *CPRequest) GetEpoch() uint64 {
+func (x *CPRequest) GetLineage() uint64 {
 	if x != nil {
-		return x.Epoch
+		return x.Lineage
 	}
 	return 0
 }
@@ -3814,7 +3822,7 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x1a\n" +
 	"\brenewals\x18\x03 \x01(\x04R\brenewals\x12\x12\n" +
 	"\x04keys\x18\x04 \x01(\x04R\x04keys\x12\x10\n" +
-	"\x03own\x18\x05 \x01(\bR\x03own\"\xe3\x02\n" +
+	"\x03own\x18\x05 \x01(\bR\x03own\"\xfd\x02\n" +
 	"\x05State\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12!\n" +
@@ -3828,7 +3836,8 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x06leases\x18\n" +
 	" \x01(\x04R\x06leases\x12\x1c\n" +
 	"\trestoring\x18\v \x01(\x04R\trestoring\x12'\n" +
-	"\x0frestored_pieces\x18\f \x01(\rR\x0erestoredPieces\"J\n" +
+	"\x0frestored_pieces\x18\f \x01(\rR\x0erestoredPieces\x12\x18\n" +
+	"\alineage\x18\r \x01(\x04R\alineage\"J\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06lowest\x18\x02 \x01(\x04R\x06lowest\x12\x17\n" +
@@ -3861,13 +3870,13 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\acluster\x18\x05 \x01(\tR\acluster\x12\x12\n" +
 	"\x04name\x18\x06 \x01(\tR\x04name\x12\x12\n" +
 	"\x04node\x18\a \x01(\tR\x04node\x12\x19\n" +
-	"\bsaved_ms\x18\b \x01(\x03R\asavedMs\"\xd8\x01\n" +
+	"\bsaved_ms\x18\b \x01(\x03R\asavedMs\"\xdc\x01\n" +
 	"\tCPRequest\x120\n" +
 	"\x04term\x18\x01 \x01(\v2\x1a.dialkv.log.v1.TermRequestH\x00R\x04term\x12@\n" +
 	"\n" +
 	"read_index\x18\x02 \x01(\v2\x1f.dialkv.log.v1.ReadIndexRequestH\x00R\treadIndex\x129\n" +
-	"\aapplied\x18\x04 \x01(\v2\x1d.dialkv.log.v1.AppliedRequestH\x00R\aapplied\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epochB\x06\n" +
+	"\aapplied\x18\x04 \x01(\v2\x1d.dialkv.log.v1.AppliedRequestH\x00R\aapplied\x12\x18\n" +
+	"\alineage\x18\x03 \x01(\x04R\alineageB\x06\n" +
 	"\x04kind\"\xc6\x01\n" +
 	"\n" +
 	"CPResponse\x121\n" +

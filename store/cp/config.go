@@ -140,8 +140,8 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate() error {
 	switch {
-	case c.Node == "" || c.Engine == nil || c.Mux == nil || c.Peers == nil:
-		return &store.Error{Code: store.Invalid, Msg: "cp needs a node name, an engine, a mux and peers"}
+	case c.Node == "" || c.Engine == nil:
+		return &store.Error{Code: store.Invalid, Msg: "cp needs a node name and an engine"}
 	case c.Compaction.Trailing < c.Compaction.Threshold+trailingSlack && !c.anyTrailing:
 		return &store.Error{
 			Code: store.Invalid,

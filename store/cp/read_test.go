@@ -275,7 +275,7 @@ func TestEntryOfAnEarlierEpochIsRefusedAndOneOfALaterIsWaitedFor(t *testing.T) {
 // ask puts a voter's question to a replica, as a leader does.
 func ask(t *testing.T, r *cp.Replica) (*logpb.TermResponse, error) {
 	t.Helper()
-	req, err := proto.Marshal(&logpb.CPRequest{Epoch: 1, Kind: &logpb.CPRequest_Term{Term: &logpb.TermRequest{Round: 7}}})
+	req, err := proto.Marshal(&logpb.CPRequest{Kind: &logpb.CPRequest_Term{Term: &logpb.TermRequest{Round: 7}}})
 	if err != nil {
 		t.Fatal(err)
 	}

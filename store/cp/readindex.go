@@ -21,9 +21,6 @@ type Peers interface {
 	Call(ctx context.Context, to string, payload []byte) ([]byte, error)
 }
 
-// epoch is the group's epoch. Messages of another are refused.
-const epoch = 1
-
 // waiter is a strong read that waits for the next round.
 type waiter struct {
 	done chan round // of one
@@ -246,7 +243,7 @@ func (r *Replica) verifyLeader(ctx context.Context, ra *raft.Raft) error {
 }
 
 func (r *Replica) call(ctx context.Context, to string, req *logpb.CPRequest) (*logpb.CPResponse, error) {
-	req.Epoch = epoch
+	req.Lineage = lineage{r.machine}.own()
 	b, err := r.cfg.Peers.Call(ctx, to, encode(req))
 	if err != nil {
 		return nil, err
@@ -270,9 +267,6 @@ func (r *Replica) ServeCall(ctx context.Context, from string, payload []byte) ([
 	if err := proto.Unmarshal(payload, req); err != nil {
 		return nil, &store.Error{Code: store.Invalid, Group: r.cfg.Group, Node: r.cfg.Node, Msg: "a peer call from " + from + " cannot be decoded", Cause: err}
 	}
-	if req.Epoch != epoch {
-		return nil, &store.Error{Code: store.TokenMismatch, Group: r.cfg.Group, Node: r.cfg.Node, Msg: fmt.Sprintf("%s is in epoch %d, this node in %d", from, req.Epoch, epoch)}
-	}
 	ra, err := r.up(ctx)
 	if err != nil {
 		return nil, r.at(err, "peer")
@@ -281,6 +275,9 @@ func (r *Replica) ServeCall(ctx context.Context, from string, payload []byte) ([
 		return nil, r.at(r.stopping(), "peer")
 	}
 	defer r.readers.leave()
+	if own := (lineage{r.machine}); !own.admits(req.Lineage) {
+		return nil, r.at(&store.Error{Code: store.Denied, Msg: fmt.Sprintf("%s is of lineage %d of the group, this node of %d", from, req.Lineage, own.own())}, "peer")
+	}
 	resp, err := r.serve(ctx, ra, req)
 	if err != nil {
 		return nil, r.at(err, "peer")

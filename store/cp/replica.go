@@ -52,6 +52,14 @@ var _ store.Replica = (*Replica)(nil)
 // Open opens the replica's files and verifies them. Run brings it to life; reads
 // and writes made before that wait for it.
 func Open(cfg Config) (*Replica, error) {
+	if cfg.Mux == nil || cfg.Peers == nil {
+		return nil, &store.Error{Code: store.Invalid, Msg: "cp needs a mux and peers"}
+	}
+	return load(cfg)
+}
+
+// load opens a replica that may never run.
+func load(cfg Config) (*Replica, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -95,13 +103,14 @@ func (r *Replica) Run(ctx context.Context) error {
 	// a context of their own.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	layer, err := r.cfg.Mux.open(life, r.cfg.Group)
+	r.machine.publish()
+	layer, err := r.cfg.Mux.open(life, r.cfg.Group, lineage{r.machine})
 	if err != nil {
 		close(r.down)
+		r.machine.close()
 		return errors.Join(err, r.logFile.Close())
 	}
 	trans := r.newTransport(layer)
-	r.machine.publish()
 	ra, err := r.start(trans)
 	if err != nil {
 		close(r.down)

@@ -283,7 +283,7 @@ func (s *state) flip(next *state, saved *logpb.State, b *engine.Batch) (*logpb.A
 	meta := &logpb.State{
 		Version: formatVersion, AppliedIndex: s.meta.AppliedIndex, AppliedTerm: s.meta.AppliedTerm,
 		LeaderMs: s.meta.LeaderMs, Revision: revision, Epoch: s.meta.Epoch + 1, History: revision + 1,
-		Total: s.meta.Total, Leases: saved.Leases,
+		Total: s.meta.Total, Leases: saved.Leases, Lineage: s.meta.Lineage,
 	}
 	b.Set(next.key(keyState, nil), encode(meta))
 	b.Set([]byte(keyGeneration), binary.BigEndian.AppendUint64(nil, next.gen))

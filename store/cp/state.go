@@ -118,7 +118,7 @@ type view struct {
 	*engine.View
 	gen                   uint64
 	index, term, revision uint64
-	epoch                 uint64
+	epoch, lineage        uint64
 	leaderMS              int64
 	history, total        uint64 // the first revision whose change is kept; bytes of all changes ever kept
 	// since and changes spare those who watch a look at the engine: changes are all
@@ -132,7 +132,7 @@ func (s *state) view() *view {
 	return &view{
 		View: s.space.View(), gen: s.gen,
 		index: s.meta.AppliedIndex, term: s.meta.AppliedTerm, revision: s.meta.Revision,
-		epoch: s.meta.Epoch, leaderMS: s.meta.LeaderMs, history: s.meta.History, total: s.meta.Total,
+		epoch: s.meta.Epoch, lineage: s.meta.Lineage, leaderMS: s.meta.LeaderMs, history: s.meta.History, total: s.meta.Total,
 		since: s.meta.Revision, next: make(chan struct{}),
 	}
 }

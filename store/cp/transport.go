@@ -16,7 +16,7 @@ import (
 )
 
 // Mux gives every group of a node its own Raft stream layer on the node's one
-// link: a connection begins with the twelve bytes of its group.
+// link: a connection begins with its group and the group's lineage, twenty bytes.
 type Mux struct {
 	ep *link.Endpoint
 
@@ -64,7 +64,7 @@ func (m *Mux) Run(ctx context.Context) error {
 func (m *Mux) hand(ctx context.Context, conn net.Conn) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	var head [12]byte
+	var head [20]byte
 	_ = conn.SetReadDeadline(time.Now().Add(groupHeader))
 	if _, err := io.ReadFull(conn, head[:]); err != nil {
 		_ = conn.Close()
@@ -73,7 +73,7 @@ func (m *Mux) hand(ctx context.Context, conn net.Conn) {
 	_ = conn.SetReadDeadline(time.Time{})
 	group := store.GroupID{Keyspace: binary.BigEndian.Uint64(head[:8]), Shard: binary.BigEndian.Uint32(head[8:])}
 	l := m.await(ctx, group)
-	if l == nil {
+	if l == nil || !l.lineage.admits(binary.BigEndian.Uint64(head[12:])) {
 		_ = conn.Close()
 		return
 	}
@@ -106,8 +106,8 @@ func (m *Mux) await(ctx context.Context, group store.GroupID) *layer {
 }
 
 // open makes the stream layer of one group. It lives until it is closed or ctx ends.
-func (m *Mux) open(ctx context.Context, group store.GroupID) (*layer, error) {
-	l := &layer{mux: m, group: group, incoming: make(chan net.Conn), conns: make(map[*tracked]struct{})}
+func (m *Mux) open(ctx context.Context, group store.GroupID, lineage lineage) (*layer, error) {
+	l := &layer{mux: m, group: group, lineage: lineage, incoming: make(chan net.Conn), conns: make(map[*tracked]struct{})}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -125,6 +125,7 @@ func (m *Mux) open(ctx context.Context, group store.GroupID) (*layer, error) {
 type layer struct {
 	mux      *Mux
 	group    store.GroupID
+	lineage  lineage
 	incoming chan net.Conn
 	// Raft's stream layer has no contexts of its own, so the layer keeps one.
 	ctx    context.Context
@@ -180,6 +181,7 @@ func (l *layer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, er
 	}
 	head := binary.BigEndian.AppendUint64(nil, l.group.Keyspace)
 	head = binary.BigEndian.AppendUint32(head, l.group.Shard)
+	head = binary.BigEndian.AppendUint64(head, l.lineage.own())
 	_ = conn.SetWriteDeadline(time.Now().Add(timeout))
 	if _, err := conn.Write(head); err != nil {
 		_ = conn.Close()
