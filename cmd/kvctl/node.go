@@ -22,6 +22,7 @@ func (a *app) nodeCommand() *cobra.Command {
 		a.breakCommand("restart", "start nodes again, on what their disks hold", "restarted", localcluster.Cluster.Restart),
 		a.drainCommand(),
 		a.transferCommand(),
+		a.recoverCommand(),
 	)
 }
 

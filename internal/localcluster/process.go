@@ -84,6 +84,9 @@ func (p Process) kill() error {
 // log is the file that the node writes what it has to say to.
 func (e Entry) log(id string) string { return filepath.Join(e.Dir, id, "node.log") }
 
+// data is where the node keeps its data.
+func (e Entry) data(id string) string { return filepath.Join(e.Dir, id, "data") }
+
 // spawn starts the process of a node and notes it.
 func (e Entry) spawn(command []string, p *Process) error {
 	dir := filepath.Join(e.Dir, p.ID)
@@ -96,7 +99,7 @@ func (e Entry) spawn(command []string, p *Process) error {
 	}
 	defer out.Close()
 	args := append(command[1:len(command):len(command)],
-		"--id", p.ID, "--data", filepath.Join(dir, "data"), "--listen", p.Listen, "--gossip", p.Gossip, "--expect", strconv.Itoa(len(e.Nodes)))
+		"--id", p.ID, "--data", e.data(p.ID), "--listen", p.Listen, "--gossip", p.Gossip, "--expect", strconv.Itoa(len(e.Nodes)))
 	if !e.Bare {
 		args = append(args, "--allow-faults")
 	}

@@ -204,6 +204,19 @@ func (p *Procs) process(name string) (Process, error) {
 	return *n, nil
 }
 
+// Data returns where a node keeps its data, and the State of its process.
+func (p *Procs) Data(name string) (dir, state string, err error) {
+	e, err := p.Entry()
+	if err != nil {
+		return "", "", err
+	}
+	n, err := e.node(name)
+	if err != nil {
+		return "", "", err
+	}
+	return e.data(name), n.State(), nil
+}
+
 // Kill ends a node by SIGKILL. One that is down stays so.
 func (p *Procs) Kill(_ context.Context, name string) error {
 	n, err := p.process(name)

@@ -36,11 +36,25 @@ const (
 // loadIdentity reads who the directory belongs to; a new directory belongs to
 // nobody yet and gets its disk number. Another node's directory is refused.
 func loadIdentity(e *engine.Engine, node string) (identity, error) {
-	path := e.Path(identityFile)
-	f, err := e.FS().Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	id, err := readIdentity(e.FS(), e.Path(identityFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return identity{Version: identityVersion, Node: node, Disk: randomUint64()}, nil
+	case err != nil:
+		return identity{}, err
+	case id.Node != node:
+		return identity{}, &store.Error{
+			Code: store.Invalid,
+			Msg:  fmt.Sprintf("the data directory is of node %s, not %s", id.Node, node),
+			Try:  "--id " + id.Node + ", or another --data directory",
+		}
 	}
+	return id, nil
+}
+
+// readIdentity's error is fs.ErrNotExist if there is no such file.
+func readIdentity(fsys vfs.FS, path string) (identity, error) {
+	f, err := fsys.Open(path)
 	if err != nil {
 		return identity{}, fmt.Errorf("node: %w", err)
 	}
@@ -51,13 +65,6 @@ func loadIdentity(e *engine.Engine, node string) (identity, error) {
 	var id identity
 	if err := json.Unmarshal(b, &id); err != nil || id.Version != identityVersion {
 		return identity{}, &store.Error{Code: store.Corrupt, Cause: err, Msg: fmt.Sprintf("%s does not say whose directory this is (version %d)", path, id.Version)}
-	}
-	if id.Node != node {
-		return identity{}, &store.Error{
-			Code: store.Invalid,
-			Msg:  fmt.Sprintf("the data directory is of node %s, not %s", id.Node, node),
-			Try:  "--id " + id.Node + ", or another --data directory",
-		}
 	}
 	return id, nil
 }

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -103,12 +104,14 @@ func (n *Node) tendGroup(ctx context.Context, g *group, r *cp.Replica) error {
 	if err != nil {
 		return err
 	}
-	if err := n.reshape(ctx, r, k.Target(g.id.Shard), moveWait); err != nil || k.Move(g.id.Shard).Settled() {
-		return err
+	move := k.Move(g.id.Shard)
+	absent, err := n.reshape(ctx, r, k.Target(g.id.Shard), move.Joining, moveWait)
+	if err != nil || move.Settled() {
+		return errors.Join(err, absent)
 	}
 	ctx, cancel := context.WithTimeout(ctx, recordWait)
 	defer cancel()
-	return n.catalog.Settle(ctx, k, g.id.Shard)
+	return errors.Join(n.catalog.Settle(ctx, k, g.id.Shard), absent)
 }
 
 // asRecorded reports whether the group has the members it shall have and its record
@@ -127,9 +130,13 @@ func sameNames(a, b []string) bool {
 // come; then the others go, which still serve until then. A leader that is to go
 // hands over first, and the next one goes on. patience is for one newcomer to catch
 // up; one that does not is tried again, and goes on where it was.
-func (n *Node) reshape(ctx context.Context, r *cp.Replica, target []string, patience time.Duration) error {
+//
+// absent names those of the target that have no vote and do not answer. Where a group
+// was forced to go on without its majority, these are the lost ones; nothing waits for
+// them but what needs them as newcomers.
+func (n *Node) reshape(ctx context.Context, r *cp.Replica, target, newcomers []string, patience time.Duration) (absent, err error) {
 	if len(target) == 0 {
-		return nil // of a record that nobody should have written
+		return nil, nil // of a record that nobody should have written
 	}
 	status := r.Status()
 	extra := slices.DeleteFunc(slices.Clone(status.Members), func(name string) bool { return slices.Contains(target, name) })
@@ -137,32 +144,36 @@ func (n *Node) reshape(ctx context.Context, r *cp.Replica, target []string, pati
 	for _, name := range extra {
 		if useless(name) && name != n.cfg.Node {
 			if err := n.expel(ctx, r, name); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	if err := n.invite(ctx, r, status, target, patience); err != nil {
-		return err
-	}
-	for _, name := range extra {
-		if err := n.expel(ctx, r, name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// invite makes those of the target voters that are none.
-func (n *Node) invite(ctx context.Context, r *cp.Replica, status store.Status, target []string, patience time.Duration) (late error) {
 	for _, name := range target {
 		if slices.Contains(status.Members, name) && !slices.Contains(status.NonVoters, name) {
 			continue
 		}
-		wait, cancel := n.untilNews(ctx, patience)
-		late = errors.Join(late, r.Join(wait, name))
-		cancel()
+		if !slices.Contains(newcomers, name) && !n.answers(ctx, name) {
+			absent = errors.Join(absent, fmt.Errorf("node: %s has no vote and does not answer", name))
+			continue
+		}
+		err = errors.Join(err, n.invite(ctx, r, name, patience))
 	}
-	return late
+	if err != nil {
+		return absent, err
+	}
+	for _, name := range extra {
+		if err := n.expel(ctx, r, name); err != nil {
+			return absent, err
+		}
+	}
+	return absent, nil
+}
+
+// invite makes a node a voter.
+func (n *Node) invite(ctx context.Context, r *cp.Replica, name string, patience time.Duration) error {
+	ctx, cancel := n.untilNews(ctx, patience)
+	defer cancel()
+	return r.Join(ctx, name)
 }
 
 // gone reports whether the catalog says that nobody waits for the node any more.

@@ -115,7 +115,8 @@ func (s *steward) tendVoters(ctx context.Context, t shard.Topology) error {
 	if len(status.NonVoters) == 0 && sameNames(status.Members, target) {
 		return nil
 	}
-	return s.reshape(ctx, s.system, target, joinTimeout)
+	absent, err := s.reshape(ctx, s.system, target, nil, joinTimeout)
+	return errors.Join(err, absent)
 }
 
 // told reports whether a node that was removed has ended, or has had time to hear.

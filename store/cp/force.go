@@ -48,14 +48,32 @@ type Held struct {
 
 // Holds reports whether a node keeps, or has kept, a member of the cp group.
 func Holds(e *engine.Engine, group store.GroupID) (bool, error) {
-	_, ok, err := e.Space(group, spaceState).Get([]byte(keyLogKind))
-	return ok, err
+	kind, err := logKind(e, group)
+	return kind != "", err
 }
 
-// Inspect reads what the member has. Nothing else may have it open; of cfg neither Mux
-// nor Peers are needed. Its errors are those of Open.
+// logKind is the kind of log the group has on this node; "" if it has none.
+func logKind(e *engine.Engine, group store.GroupID) (string, error) {
+	b, _, err := e.Space(group, spaceState).Get([]byte(keyLogKind))
+	return string(b), err
+}
+
+// asleep opens a member that does not run, with the kind of log it has.
+func asleep(cfg Config) (*Replica, error) {
+	kind, err := logKind(cfg.Engine, cfg.Group)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.OpenLog = EngineLog; kind == boltKind {
+		cfg.OpenLog = BoltLog
+	}
+	return load(cfg)
+}
+
+// Inspect reads what the member has. Nothing else may have it open; of cfg it needs the
+// node, the group and the engine. Its errors are those of Open.
 func Inspect(cfg Config) (Held, error) {
-	r, err := load(cfg)
+	r, err := asleep(cfg)
 	if err != nil {
 		return Held{}, err
 	}
@@ -88,7 +106,7 @@ func (r *Replica) inspect() (Held, error) {
 // A member that has never caught up is refused, Unavailable. After a crash in the middle,
 // or an error, the group is as before, or forced; Force may be called again.
 func Force(cfg Config) (Held, error) {
-	r, err := load(cfg)
+	r, err := asleep(cfg)
 	if err != nil {
 		return Held{}, err
 	}
