@@ -58,9 +58,10 @@ type call struct {
 type effect int
 
 const (
-	none   effect = iota // nothing that anybody sees: anywhere
-	named                // once, by a number that the group keeps: anywhere
-	atNode               // once, by a number that the node which took it keeps: only there
+	none    effect = iota // nothing that anybody sees: anywhere
+	named                 // once, by a number that the group keeps: anywhere
+	atNode                // once, by a number that the node which took it keeps: only there
+	unnamed               // once, and nobody could tell a repetition: never again
 )
 
 func newRetry() failsafe.Executor[*call] {
@@ -96,7 +97,7 @@ func (k *call) attempt(ctx context.Context) {
 		k.judge(ctx, unsent, err)
 		return
 	}
-	if k.effect == atNode || k.sent+1 == k.c.cfg.Attempts {
+	if k.effect == atNode || k.effect == unnamed || k.sent+1 == k.c.cfg.Attempts {
 		part = ctx // the time that would be saved is of no use to anybody else
 	}
 	came, err := k.send(part, cc, k.maybe)
@@ -217,7 +218,7 @@ func (k *call) forgetLeader() {
 
 // goOn decides about another attempt, and how long to wait before it.
 func (k *call) goOn(ctx context.Context, retryable, atOnce bool) {
-	if !retryable || k.sent >= k.c.cfg.Attempts {
+	if !retryable || k.sent >= k.c.cfg.Attempts || k.maybe && k.effect == unnamed {
 		return
 	}
 	k.again, k.delay = true, 0

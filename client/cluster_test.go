@@ -55,6 +55,8 @@ type node struct {
 	scan     func(group store.GroupID, q store.Query) (store.Page, error) // of ranges, if it is not nil
 	watch    func(ctx context.Context, q store.WatchQuery) (store.Changes, error)
 	catalog  func(name string) error // of a keyspace that the topology does not hold
+	save     func(s sending) error
+	restore  func(bytes int64) error // once it was sent all
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -88,7 +90,7 @@ func newCluster(t *testing.T, mode store.Mode) *cluster {
 }
 
 func (n *node) serve() error {
-	s := rpc.NewServer(rpc.Config{Node: n})
+	s := rpc.NewServer(rpc.Config{Node: n, Admin: keeper{n: n}})
 	own, err := client.Open(n.t.Context(), client.Config{Seeds: []string{n.name}, Dial: n.dialler()})
 	if err != nil {
 		return err

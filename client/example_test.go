@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 )
 
 // The examples share a cluster of three nodes in this process, in real time, with a cp
-// keyspace "orders" of one group, a cp keyspace "accounts" of four, and ap keyspaces:
+// keyspace "orders" of one group, cp keyspaces "accounts" and "ledger" of four, and ap keyspaces:
 // "carts" of siblings, "likes" of counters, "tags" of sets and "profiles" of maps.
 var lab = sync.OnceValue(func() *localcluster.Memory {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -27,7 +28,8 @@ var lab = sync.OnceValue(func() *localcluster.Memory {
 	admin, err := m.Admin("n1")
 	check(err)
 	for _, r := range []*kvpb.CreateKeyspaceRequest{
-		{Name: "orders", Mode: "cp"}, {Name: "accounts", Mode: "cp", Groups: 4}, {Name: "carts", Mode: "ap", Conflict: "siblings"},
+		{Name: "orders", Mode: "cp"}, {Name: "accounts", Mode: "cp", Groups: 4}, {Name: "ledger", Mode: "cp", Groups: 4},
+		{Name: "carts", Mode: "ap", Conflict: "siblings"},
 		{Name: "likes", Mode: "ap", Conflict: "counter"}, {Name: "tags", Mode: "ap", Conflict: "set"}, {Name: "profiles", Mode: "ap", Conflict: "map"},
 	} {
 		_, err := admin.CreateKeyspace(ctx, r)
@@ -493,6 +495,50 @@ func ExampleKeyspace_Lock() {
 	_, err = accounts.Put(ctx, "{u6}/state", []byte("too late"), client.Fenced(lock.Fence()))
 	fmt.Println(errors.Is(err, store.Conflict))
 	// Output: true
+}
+
+func ExampleKeyspace_Restore() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := open(ctx)
+	defer c.Close()
+	ledger := c.Keyspace("ledger")
+	_, err := ledger.Put(ctx, "balance", []byte("100"))
+	check(err)
+	f, err := os.CreateTemp("", "*.snap")
+	check(err)
+	defer func() { check(os.Remove(f.Name())) }()
+	defer f.Close()
+	check(ledger.Save(ctx, f))
+
+	_, err = ledger.Put(ctx, "balance", []byte("a slip of the keyboard"))
+	check(err)
+	done, err := ledger.Restore(ctx, f)
+	check(err)
+	// The sessions of before have ended, this client's own among them.
+	item, err := ledger.Get(ctx, "balance", client.In(c.NewSession()))
+	check(err)
+	fmt.Printf("%d key in %d groups; the balance is %s\n", done.Keys, len(done.Groups), item.Value)
+	// Output: 1 key in 4 groups; the balance is 100
+}
+
+func ExampleVerifySnapshot() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := open(ctx)
+	defer c.Close()
+	var out bytes.Buffer
+	check(c.Keyspace("accounts").Save(ctx, &out))
+
+	whole := out.Bytes()
+	saved, err := client.VerifySnapshot(bytes.NewReader(whole))
+	check(err)
+	fmt.Println(saved.Keyspace, len(saved.Groups), "groups")
+	_, err = client.VerifySnapshot(bytes.NewReader(whole[:len(whole)/2]))
+	fmt.Println(errors.Is(err, store.Corrupt))
+	// Output:
+	// accounts 4 groups
+	// true
 }
 
 func ExampleKeyspace_TryLock() {

@@ -19,6 +19,7 @@ type options struct {
 	shard    *uint32 // of what goes over a range
 	progress bool    // watches
 	since    *string // watches of ap keyspaces
+	anywhere bool    // restores
 	write    writeOptions
 }
 
@@ -104,6 +105,9 @@ func Progress() Option { return func(o *options) { o.progress = true } }
 // nothing is watched from its first write on.
 func Since(token string) Option { return func(o *options) { o.since = &token } }
 
+// FromAnywhere lets a Restore take a snapshot of another cluster, or of another keyspace.
+func FromAnywhere() Option { return func(o *options) { o.anywhere = true } }
+
 // inGroupOf is InGroup by a key, for a command that has none.
 func inGroupOf(key string) Option { return func(o *options) { o.write.place = key } }
 
@@ -131,6 +135,8 @@ func (c *Client) readOptions(opts []Option) (options, error) {
 		err = invalid("a read has no notices of progress", "client.Progress with a Watch")
 	case o.since != nil:
 		err = invalid("a read goes on behind nothing", "client.Since with a Watch")
+	case o.anywhere:
+		err = invalid("a read is from the keyspace", "client.FromAnywhere with a Restore")
 	}
 	return o, err
 }
@@ -145,14 +151,24 @@ func (c *Client) writeOptions(opts []Option) (options, error) {
 		err = invalid("a write has no notices of progress", "client.Progress with a Watch")
 	case o.since != nil:
 		err = invalid("a write goes on behind nothing", "client.Since with a Watch")
+	case o.anywhere:
+		err = invalid("a write is from the caller", "client.FromAnywhere with a Restore")
 	}
 	return o, err
 }
 
 func (c *Client) watchOptions(opts []Option) (options, error) {
 	o, err := c.options(opts)
-	if err == nil && (o.level != store.LevelDefault || o.write.set()) {
-		err = invalid("a watch has no level, and nothing that belongs to a write", "")
+	if err == nil && (o.level != store.LevelDefault || o.write.set() || o.anywhere) {
+		err = invalid("a watch has no level, and nothing that belongs to a write or a restore", "")
+	}
+	return o, err
+}
+
+func (c *Client) snapshotOptions(opts []Option) (options, error) {
+	o, err := c.options(opts)
+	if err == nil && (o.session != c.session || o.level != store.LevelDefault || o.shard != nil || o.progress || o.since != nil || o.write.set()) {
+		err = invalid("a snapshot has a timeout, and nothing that belongs to a read, a watch or a write", "")
 	}
 	return o, err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,10 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dialkv/dialkv/internal/backup"
-	"github.com/dialkv/dialkv/internal/kvpb"
+	"github.com/dialkv/dialkv/client"
 	"github.com/dialkv/dialkv/internal/localcluster"
-	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -78,16 +75,17 @@ The file appears whole, verified and synced, or not at all.`,
 }
 
 func (a *app) save(ctx context.Context, c localcluster.Cluster, keyspace, path string) error {
-	k, _, err := cpKeyspace(ctx, c, keyspace)
+	cl, err := c.Client(ctx, "")
 	if err != nil {
 		return err
 	}
+	defer cl.Close()
 	part := path + ".part"
 	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return cannot("written", err)
 	}
-	saved, err := a.fill(ctx, c, k, f)
+	saved, err := fill(ctx, cl.Keyspace(keyspace), a.ticking(f))
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = publish(part, path)
 	}
@@ -99,85 +97,18 @@ func (a *app) save(ctx context.Context, c localcluster.Cluster, keyspace, path s
 	})
 }
 
-// fill writes every group, and reads the whole back.
-func (a *app) fill(ctx context.Context, c localcluster.Cluster, k shard.Keyspace, f *os.File) (backup.File, error) {
-	progress := a.ticking()
-	for n := range k.Groups {
-		if err := saveGroup(ctx, c, k, n, f, progress); err != nil {
-			return backup.File{}, err
-		}
+// fill writes the file, and reads the whole back.
+func fill(ctx context.Context, k *client.Keyspace, f *ticking) (client.Snapshot, error) {
+	if err := k.Save(ctx, f); err != nil {
+		return client.Snapshot{}, err
 	}
-	if err := errors.Join(backup.End(f, int(k.Groups)), f.Sync()); err != nil {
-		return backup.File{}, cannot("written", err)
+	if err := f.Sync(); err != nil {
+		return client.Snapshot{}, cannot("written", err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return backup.File{}, cannot("read back", err)
+		return client.Snapshot{}, cannot("read back", err)
 	}
-	return inspect(f.Name(), f)
-}
-
-// saveGroup asks the group's members, one after the other, until one has sent all.
-func saveGroup(ctx context.Context, c localcluster.Cluster, k shard.Keyspace, n uint32, f *os.File, progress func(string, int64)) error {
-	begin, err := f.Seek(0, io.SeekCurrent)
-	if err != nil {
-		return cannot("written", err)
-	}
-	var last error = &store.Error{Code: store.Unavailable, Keyspace: k.Name, Msg: fmt.Sprintf("group %d has no members", n)}
-	for _, node := range k.Members(n) {
-		admin, err := c.Admin(node)
-		if err != nil {
-			return err
-		}
-		last = receive(ctx, admin, &kvpb.SaveSnapshotRequest{KeyspaceId: k.ID, Shard: n}, f, func(bytes int64) {
-			progress(fmt.Sprintf("group %d of %d, from %s", n+1, k.Groups, node), begin+bytes)
-		})
-		if last == nil || ctx.Err() != nil || errors.Is(last, errDisk) {
-			return last
-		}
-		if _, err := f.Seek(begin, io.SeekStart); err != nil {
-			return cannot("written", err)
-		}
-		if err := f.Truncate(begin); err != nil {
-			return cannot("written", err)
-		}
-	}
-	return last
-}
-
-// errDisk marks what another node would not do better.
-var errDisk = errors.New("the file")
-
-func receive(ctx context.Context, admin kvpb.AdminClient, r *kvpb.SaveSnapshotRequest, f *os.File, progress func(int64)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := admin.SaveSnapshot(ctx, r)
-	if err != nil {
-		return kvpb.FromStatus(err)
-	}
-	n := int64(0)
-	for {
-		chunk, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return notDone(kvpb.FromStatus(err))
-		}
-		if _, err := f.Write(chunk.GetData()); err != nil {
-			return errors.Join(errDisk, cannot("written", err))
-		}
-		n += int64(len(chunk.GetData()))
-		progress(n)
-	}
-}
-
-// notDone says of a read that broke off that it changed nothing.
-func notDone(err error) error {
-	e := *store.AsError(err)
-	if e.Code == store.Unknown {
-		e.Code = store.Unavailable
-	}
-	return &e
+	return client.VerifySnapshot(f)
 }
 
 // publish gives the file its name, for good.
@@ -200,67 +131,36 @@ func cannot(what string, err error) error {
 	return &store.Error{Code: store.Denied, Msg: "the file cannot be " + what, Cause: err, Try: "another FILE; the disk and its permissions"}
 }
 
-// cpKeyspace is the keyspace of that name, and the cluster as a node knows it.
-func cpKeyspace(ctx context.Context, c localcluster.Cluster, name string) (shard.Keyspace, shard.Topology, error) {
-	cl, err := c.Client(ctx, "")
-	if err != nil {
-		return shard.Keyspace{}, shard.Topology{}, err
-	}
-	defer cl.Close()
-	mode, err := cl.Keyspace(name).Mode(ctx)
-	if err != nil {
-		return shard.Keyspace{}, shard.Topology{}, err
-	}
-	if mode != store.CP {
-		return shard.Keyspace{}, shard.Topology{}, &store.Error{Code: store.Unsupported, Keyspace: name, Msg: "this release saves and restores cp keyspaces only, " + name + " is ap", Try: "kvctl scan " + name + " -o json"}
-	}
-	t, err := cl.Topology(ctx)
-	if err != nil {
-		return shard.Keyspace{}, t, err
-	}
-	k, ok := t.Keyspace(name)
-	if !ok {
-		return k, t, &store.Error{Code: store.Unavailable, Keyspace: name, Msg: "the node that was asked has not heard of the keyspace yet", Try: "again in a moment"}
-	}
-	return k, t, nil
-}
-
 func (a *app) verifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "verify FILE", Short: "read a saved file to its end, without a cluster", Args: takes(1, 1),
 		Example: `  kvctl snapshot verify orders.snap
   kvctl snapshot verify orders.snap -o json`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			saved, err := inspectFile(args[0])
+			f, saved, err := openSnapshot(args[0])
 			if err != nil {
 				return err
 			}
+			defer f.Close()
 			return a.show(describeFile(args[0], saved), func() { a.fileTable(args[0], saved) })
 		},
 	}
 }
 
-func inspectFile(path string) (backup.File, error) {
+// openSnapshot opens a file that save has written, and verifies it.
+func openSnapshot(path string) (*os.File, client.Snapshot, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return backup.File{}, &store.Error{Code: store.Invalid, Msg: "the file cannot be read", Cause: err, Try: "a file that kvctl snapshot save has written"}
+		return nil, client.Snapshot{}, &store.Error{Code: store.Invalid, Msg: "the file cannot be read", Cause: err, Try: "a file that kvctl snapshot save has written"}
 	}
-	defer f.Close()
-	return inspect(path, f)
-}
-
-func inspect(path string, in io.Reader) (backup.File, error) {
-	saved, err := backup.Inspect(bufio.NewReader(in))
-	if errors.Is(err, backup.ErrDamaged) {
-		return saved, &store.Error{Code: store.Corrupt, Msg: path + " is damaged", Cause: err, Try: "another file; this one is not restored, not even in part"}
-	}
+	saved, err := client.VerifySnapshot(f)
 	if err != nil {
-		return saved, cannot("read", err)
+		return nil, saved, errors.Join(err, f.Close())
 	}
-	return saved, nil
+	return f, saved, nil
 }
 
-func describeFile(path string, f backup.File) snapshotJSON {
+func describeFile(path string, f client.Snapshot) snapshotJSON {
 	out := snapshotJSON{Outcome: store.OK, File: path, Cluster: f.Cluster, Keyspace: f.Keyspace, Keys: f.Keys(), Groups: []savedGroup{}}
 	for n, g := range f.Groups {
 		out.Bytes += g.Bytes
@@ -269,7 +169,7 @@ func describeFile(path string, f backup.File) snapshotJSON {
 	return out
 }
 
-func (a *app) fileTable(path string, f backup.File) {
+func (a *app) fileTable(path string, f client.Snapshot) {
 	fmt.Fprintf(a.out, "%s %s is sound: keyspace %s of cluster %.8s, %s\n", a.green("✓"), path, f.Keyspace, f.Cluster, contents(f))
 	rows := [][]string{{"GROUP", "KEYS", "LEASES", "BYTES", "REVISION", "SAVED", "BY"}}
 	for n, g := range f.Groups {
@@ -282,17 +182,38 @@ func (a *app) fileTable(path string, f backup.File) {
 }
 
 // contents says how much is in it.
-func contents(f backup.File) string {
+func contents(f client.Snapshot) string {
 	return fmt.Sprintf("%s in %s", count(int(f.Keys()), "key"), count(len(f.Groups), "group"))
 }
 
-// ticking returns what says, once a second, how far something has come.
-func (a *app) ticking() func(what string, bytes int64) {
-	next := time.Now().Add(time.Second)
-	return func(what string, bytes int64) {
-		if now := time.Now(); now.After(next) {
-			next = now.Add(time.Second)
-			a.progress("%s: %.1f MiB", what, float64(bytes)/(1<<20))
-		}
+// ticking is a file that says, once a second, how much of it has moved.
+type ticking struct {
+	*os.File
+	app   *app
+	bytes int64
+	next  time.Time
+}
+
+func (a *app) ticking(f *os.File) *ticking {
+	return &ticking{File: f, app: a, next: time.Now().Add(time.Second)}
+}
+
+func (t *ticking) Read(b []byte) (int, error) {
+	n, err := t.File.Read(b)
+	t.moved(n)
+	return n, err
+}
+
+func (t *ticking) Write(b []byte) (int, error) {
+	n, err := t.File.Write(b)
+	t.moved(n)
+	return n, err
+}
+
+func (t *ticking) moved(n int) {
+	t.bytes += int64(n)
+	if now := time.Now(); now.After(t.next) {
+		t.next = now.Add(time.Second)
+		t.app.progress("%.1f MiB", float64(t.bytes)/(1<<20))
 	}
 }

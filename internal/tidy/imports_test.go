@@ -44,7 +44,7 @@ func helpsTests(room string) bool { return slices.Contains(testHelpers, room) }
 // only limits what a room imports of ours, below what its floor would allow.
 var only = map[string][]string{
 	"store":  {},
-	"client": {"store", "internal/shard", "internal/token", "internal/kvpb", "internal/mutant"},
+	"client": {"store", "internal/shard", "internal/token", "internal/kvpb", "internal/mutant", "internal/backup"},
 }
 
 // doors are rooms that only the named others enter.
