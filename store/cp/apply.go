@@ -76,7 +76,7 @@ func (t *tx) applyBatch(batch *logpb.Batch) []*logpb.Answer {
 func (t *tx) command(c *logpb.Command) *logpb.Answer {
 	switch c.Op {
 	case logpb.Command_OP_OPEN_TERM:
-		return t.openTerm()
+		return &logpb.Answer{}
 	case logpb.Command_OP_OPEN_SESSION:
 		return t.openSession()
 	case logpb.Command_OP_CLOSE_SESSION:
@@ -128,12 +128,6 @@ func (t *tx) execute(c *logpb.Command) *logpb.Answer {
 func (t *tx) next() uint64 {
 	t.s.meta.Revision++
 	return t.s.meta.Revision
-}
-
-// openTerm begins a leader's term. A restore whose leader is gone will not go on.
-func (t *tx) openTerm() *logpb.Answer {
-	t.s.meta.Restoring, t.s.meta.RestoredPieces = 0, 0
-	return &logpb.Answer{}
 }
 
 func (t *tx) put(c *logpb.Command) *logpb.Answer {

@@ -101,6 +101,7 @@ func (m *machine) apply(tx *tx, log *raft.Log, batch *logpb.Batch) any {
 	if log.Index <= m.state.meta.AppliedIndex {
 		return nil
 	}
+	m.state.reach(log)
 	var answers []*logpb.Answer
 	if batch != nil {
 		answers = tx.applyBatch(batch)
@@ -108,7 +109,6 @@ func (m *machine) apply(tx *tx, log *raft.Log, batch *logpb.Batch) any {
 	if tx.err != nil {
 		m.fail(tx.err)
 	}
-	m.state.meta.AppliedIndex, m.state.meta.AppliedTerm = log.Index, log.Term
 	return answers
 }
 

@@ -195,10 +195,10 @@ func (s *staging) propose(ctx context.Context, piece *logpb.Restore) (*logpb.Ans
 	s.sent++
 	answer, err := s.r.submit(ctx, &logpb.Command{Op: logpb.Command_OP_RESTORE, Restore: piece})
 	if err == nil && answer.Code != "" {
-		err = &store.Error{Code: store.Code(answer.Code), Msg: answer.Msg}
+		err = &store.Error{Code: store.Code(answer.Code), Msg: answer.Msg, Try: "the restore once more, when no other is under way"}
 	}
 	if e := store.AsError(err); e != nil && e.MaybeApplied() && piece.State == nil {
-		return nil, &store.Error{Code: store.Unavailable, Msg: "the restore came to a halt; nothing was changed", Cause: err}
+		return nil, &store.Error{Code: store.Unavailable, Msg: "the restore came to a halt", Cause: err}
 	}
 	return answer, err
 }
@@ -220,7 +220,7 @@ func restorePiece(batch *logpb.Batch) *logpb.Restore {
 // restorePiece stages a piece, in a batch of its own.
 func (m *machine) restorePiece(log *raft.Log, batch *logpb.Batch) any {
 	s, piece := m.state, batch.Commands[0].Restore
-	s.meta.AppliedIndex, s.meta.AppliedTerm = log.Index, log.Term
+	s.reach(log)
 	answer, err := s.stage(piece)
 	if err != nil {
 		m.fail(err)
@@ -230,6 +230,17 @@ func (m *machine) restorePiece(log *raft.Log, batch *logpb.Batch) any {
 		m.leases.reset(s)
 	}
 	return []*logpb.Answer{answer}
+}
+
+// reach notes how far the state is. A restore is of one term: a leader that lost its seat
+// may never go on, and what it has staged would keep Raft from its snapshots. The first
+// entry of another term drops it, whatever that is; entries that open the same term
+// again do not.
+func (s *state) reach(log *raft.Log) {
+	if log.Term != s.meta.AppliedTerm {
+		s.meta.Restoring, s.meta.RestoredPieces = 0, 0
+	}
+	s.meta.AppliedIndex, s.meta.AppliedTerm = log.Index, log.Term
 }
 
 // stage applies a piece: rows go into the next generation; the last piece flips.
@@ -245,9 +256,12 @@ func (s *state) stage(piece *logpb.Restore) (*logpb.Answer, error) {
 		b.DeleteRange(next.prefix(next.gen), next.prefix(next.gen+1))
 	}
 	if !piece.Abort {
-		if piece.Id != s.meta.Restoring || piece.Piece != s.meta.RestoredPieces {
-			answer.Code, answer.Msg = string(store.Conflict), "another restore, or another leader, came in between"
-		} else {
+		switch {
+		case s.meta.Restoring == 0:
+			answer.Code, answer.Msg = string(store.Unavailable), "a term ended, or a restore, since this one began"
+		case piece.Id != s.meta.Restoring || piece.Piece != s.meta.RestoredPieces:
+			answer.Code, answer.Msg = string(store.Conflict), "another restore came in between"
+		default:
 			s.meta.RestoredPieces++
 			for _, p := range piece.Pairs {
 				b.Set(append(next.prefix(next.gen), p.Key...), p.Value)

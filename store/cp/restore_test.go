@@ -231,6 +231,86 @@ func TestRestoreIsWholeOrNotAtAll(t *testing.T) {
 	})
 }
 
+// halfway begins a restore at the leader that waits in its middle for goOn. The end of
+// the restore arrives in ended.
+func (c *cluster) halfway(snapshot []byte) (goOn func(), ended <-chan error) {
+	c.t.Helper()
+	half := len(snapshot) / 2
+	in := &stalled{bytes.NewReader(snapshot[:half]), bytes.NewReader(snapshot[half:]), make(chan struct{}), make(chan struct{})}
+	leader, done := c.leader(), make(chan error, 1)
+	go func() {
+		_, err := leader.replica.Restore(within(c.t, time.Minute), anySnapshot, in)
+		done <- err
+	}()
+	<-in.reached
+	<-time.After(time.Second) // what was read has been proposed
+	return func() { close(in.goOn) }, done
+}
+
+// A leader may open its term more than once: when the first entry takes its time, and
+// after a transfer of its seat that came to nothing.
+func TestARestoreOutlivesATermThatIsOpenedAgain(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		for i := range 8 {
+			c.put(fmt.Sprint("k", i), strings.Repeat("x", 300<<10))
+		}
+		snapshot := c.save()
+		want := c.contents(c.leader())
+		c.put("k0", "newer")
+		goOn, ended := c.halfway(snapshot)
+		c.leader().replica.Tail(3)
+		goOn()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range c.nodes {
+			if got := c.contents(m); got != want {
+				t.Errorf("%s does not hold what was saved", m.name)
+			}
+		}
+	})
+}
+
+// A leader that is elected again does not go on with what it began in another term: it is
+// told that nothing was changed, and may begin anew.
+func TestARestoreIsOfOneTerm(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		for i := range 8 {
+			c.put(fmt.Sprint("k", i), strings.Repeat("x", 300<<10))
+		}
+		snapshot := c.save()
+		c.put("k0", "newer")
+		want := c.contents(c.leader())
+		goOn, ended := c.halfway(snapshot)
+		old := c.leader()
+		other := c.others(old)[0]
+		for _, hand := range []struct{ from, to *member }{{old, other}, {other, old}} {
+			if err := hand.from.replica.Transfer(within(t, 5*time.Second), hand.to.name); err != nil {
+				t.Fatal(err)
+			}
+			c.put("between", hand.to.name)
+		}
+		for _, m := range c.nodes {
+			if err := m.replica.Snapshot(within(t, 10*time.Second)); err != nil {
+				t.Errorf("%s takes no snapshot after the term of a restore: %v", m.name, err)
+			}
+		}
+		goOn()
+		err := <-ended
+		if !errors.Is(err, store.Unavailable) || !store.AsError(err).Retryable() || !strings.Contains(err.Error(), "a term ended") || store.AsError(err).Try == "" {
+			t.Errorf("the restore ended with %v", err)
+		}
+		if got := c.contents(c.leader()); got != "between="+old.name+" "+want {
+			t.Error("half a restore has changed the group")
+		}
+		if out, err := c.restore(bytes.NewReader(snapshot)); err != nil || out.Epoch != 1 {
+			t.Errorf("the same once more: %+v, %v", out, err)
+		}
+	})
+}
+
 // A receiver that takes nothing does not keep a replica from ending, and the storage
 // from closing.
 func TestReplicaStopsUnderASnapshotThatNobodyTakes(t *testing.T) {
