@@ -134,5 +134,6 @@ type Event struct {
 	Lease    uint64
 
 	Values [][]byte // ap: all that a read showed after the write, in the same order
+	Fields []string // of a map: what each of Values is the value of, as in Item
 	Dot    string   // ap: the write's name
 }

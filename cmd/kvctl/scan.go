@@ -206,12 +206,8 @@ func (s *scan) show(item store.Item, role string) {
 	a := s.app
 	if a.output != "json" {
 		line := shown([]byte(item.Key))
-		for i, v := range item.Values {
-			line += "\t"
-			if i < len(item.Fields) {
-				line += shown([]byte(item.Fields[i])) + "="
-			}
-			line += shown(v)
+		if len(item.Values) > 0 {
+			line += "\t" + columns(item.Values, item.Fields)
 		}
 		fmt.Fprintln(a.out, line)
 		return

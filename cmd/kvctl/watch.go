@@ -203,6 +203,7 @@ func (w *watching) event(e store.Event) event {
 	out := event{Key: e.Key, Gone: e.Deleted, Expired: e.Expired, Version: e.Version, Lease: e.Lease, Dot: e.Dot}
 	if w.mode == store.AP {
 		out.values(e.Values)
+		out.Fields = e.Fields
 	} else {
 		out.Replaced = &e.Replaced
 	}
@@ -217,9 +218,18 @@ func (w *watching) values(e store.Event) string {
 	if w.mode == store.CP {
 		return shown(e.Value)
 	}
+	return columns(e.Values, e.Fields)
+}
+
+// columns are values, and the fields that they are the values of, one behind the other.
+func columns(values [][]byte, fields []string) string {
 	var list []string
-	for _, v := range e.Values {
-		list = append(list, shown(v))
+	for i, v := range values {
+		text := shown(v)
+		if i < len(fields) {
+			text = shown([]byte(fields[i])) + "=" + text
+		}
+		list = append(list, text)
 	}
 	return strings.Join(list, "\t")
 }

@@ -2002,8 +2002,9 @@ type Event struct {
 	Replaced      uint64                 `protobuf:"varint,5,opt,name=replaced,proto3" json:"replaced,omitempty"`
 	Version       uint64                 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
 	Lease         uint64                 `protobuf:"varint,7,opt,name=lease,proto3" json:"lease,omitempty"`
-	Values        [][]byte               `protobuf:"bytes,8,rep,name=values,proto3" json:"values,omitempty"` // ap: all that the conflict policy shows after the write
-	Dot           string                 `protobuf:"bytes,9,opt,name=dot,proto3" json:"dot,omitempty"`       // ap: the write's name
+	Values        [][]byte               `protobuf:"bytes,8,rep,name=values,proto3" json:"values,omitempty"`  // ap: all that the conflict policy shows after the write
+	Dot           string                 `protobuf:"bytes,9,opt,name=dot,proto3" json:"dot,omitempty"`        // ap: the write's name
+	Fields        []string               `protobuf:"bytes,10,rep,name=fields,proto3" json:"fields,omitempty"` // of a map: what each of values is the value of
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2099,6 +2100,13 @@ func (x *Event) GetDot() string {
 		return x.Dot
 	}
 	return ""
+}
+
+func (x *Event) GetFields() []string {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
 }
 
 type ManyRequest struct {
@@ -4907,7 +4915,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x04node\x18\b \x01(\tR\x04node\x12\x14\n" +
 	"\x05token\x18\t \x01(\fR\x05token\x12\x14\n" +
 	"\x05since\x18\n" +
-	" \x01(\tR\x05since\"\xd9\x01\n" +
+	" \x01(\tR\x05since\"\xf1\x01\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\adeleted\x18\x02 \x01(\bR\adeleted\x12\x18\n" +
@@ -4917,7 +4925,9 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05lease\x18\a \x01(\x04R\x05lease\x12\x16\n" +
 	"\x06values\x18\b \x03(\fR\x06values\x12\x10\n" +
-	"\x03dot\x18\t \x01(\tR\x03dot\"\xd9\x01\n" +
+	"\x03dot\x18\t \x01(\tR\x03dot\x12\x16\n" +
+	"\x06fields\x18\n" +
+	" \x03(\tR\x06fields\"\xd9\x01\n" +
 	"\vManyRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +

@@ -22,7 +22,7 @@ func ToChange(c store.Change) *WatchResponse {
 		}
 		r.Events = append(r.Events, &Event{
 			Key: e.Key, Deleted: e.Deleted, Expired: e.Expired, Value: e.Value,
-			Replaced: e.Replaced, Version: e.Version, Lease: e.Lease, Values: e.Values, Dot: e.Dot,
+			Replaced: e.Replaced, Version: e.Version, Lease: e.Lease, Values: e.Values, Fields: e.Fields, Dot: e.Dot,
 		})
 	}
 	return r
@@ -43,7 +43,7 @@ func FromChange(r *WatchResponse) (store.Change, error) {
 func fromEvent(e *Event) store.Event {
 	event := store.Event{
 		Key: e.GetKey(), Deleted: e.GetDeleted(), Expired: e.GetExpired(), Value: e.GetValue(),
-		Replaced: e.GetReplaced(), Version: e.GetVersion(), Lease: e.GetLease(), Values: e.GetValues(), Dot: e.GetDot(),
+		Replaced: e.GetReplaced(), Version: e.GetVersion(), Lease: e.GetLease(), Values: e.GetValues(), Fields: e.GetFields(), Dot: e.GetDot(),
 	}
 	if len(event.Values) == 1 {
 		event.Value = event.Values[0]

@@ -131,7 +131,8 @@ func (d draw) event() store.Event {
 	e := store.Event{
 		Key: d.text("key"), Deleted: d.yes("deleted"), Expired: d.yes("expired"),
 		Replaced: d.number("replaced"), Version: d.number("version"), Lease: d.number("lease"),
-		Values: some(d, "values", func() []byte { return rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(d.T, "one of them") }), Dot: d.text("dot"),
+		Values: some(d, "values", func() []byte { return rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(d.T, "one of them") }),
+		Fields: some(d, "fields", func() string { return d.text("field") }), Dot: d.text("dot"),
 	}
 	switch len(e.Values) {
 	case 0:

@@ -205,7 +205,8 @@ func (w *changes) take(v *view, position uint64, raw []byte) error {
 	}
 	event := store.Event{Key: e.key, Dot: e.Dot.String(), Deleted: true, Expired: e.expired}
 	if alive := causal.Alive(siblings); len(alive) > 0 {
-		event.Deleted, event.Values = false, w.r.shown(e.key, alive, false).Values
+		item := w.r.shown(e.key, alive, false)
+		event.Deleted, event.Values, event.Fields = false, item.Values, item.Fields
 	}
 	if len(event.Values) == 1 {
 		event.Value = event.Values[0]

@@ -113,7 +113,8 @@ func (m *model) eventsAP(before, after *state, expired bool) []store.Event {
 		}
 		e := store.Event{Key: key, Dot: dotName(after.number), Expired: expired, Deleted: len(after.keys[key]) == 0}
 		if !e.Deleted {
-			e.Values = m.item(after, key, store.Query{}).Values
+			item := m.item(after, key, store.Query{})
+			e.Values, e.Fields = item.Values, item.Fields
 		}
 		if len(e.Values) == 1 {
 			e.Value = e.Values[0]

@@ -166,6 +166,23 @@ var typeLaws = []law{
 		g.delete("k")
 		g.holds("k")
 	}},
+	{name: "a watch of a map shows each field's value, as a read does", mode: store.AP, policy: store.Map, check: func(g *group) {
+		w := g.watch(g.home, store.WatchQuery{Key: "k"})
+		for _, c := range []store.Command{
+			{Op: store.Put, Key: "k", Field: "town", Value: []byte("London")}, {Op: store.Put, Key: "k", Field: "name", Value: []byte("Ada")},
+			{Op: store.Put, Key: "k", Field: "town", Value: []byte("Paris")}, {Op: store.Delete, Key: "k", Field: "name"}, {Op: store.Delete, Key: "k"},
+		} {
+			g.do(c)
+			page, e := g.read(g.home, store.Query{Key: "k"}), w.next().Events[0]
+			var item store.Item
+			if len(page.Items) > 0 {
+				item = page.Items[0]
+			}
+			if !slices.Equal(e.Fields, item.Fields) || !slices.EqualFunc(e.Values, item.Values, slices.Equal) || len(e.Fields) != len(e.Values) {
+				g.Errorf("%v of field %q: the event shows %q of %q, a read %q of %q", c.Op, c.Field, e.Values, e.Fields, item.Values, item.Fields)
+			}
+		}
+	}},
 	{name: "a put of a field that read it supersedes exactly what it read", mode: store.AP, policy: store.Map, check: func(g *group) {
 		g.do(store.Command{Op: store.Put, Key: "k", Field: "f", Value: []byte("old")})
 		read := g.contextOf("k")
