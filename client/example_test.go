@@ -507,7 +507,7 @@ func ExampleKeyspace_Restore() {
 	check(err)
 	f, err := os.CreateTemp("", "*.snap")
 	check(err)
-	defer os.Remove(f.Name())
+	defer func() { check(os.Remove(f.Name())) }()
 	defer f.Close()
 	check(ledger.Save(ctx, f))
 

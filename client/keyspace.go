@@ -29,7 +29,10 @@ type Item struct {
 	Version  uint64   // cp: writes since then, that one included
 	Lease    uint64   // cp: the lease it is attached to, 0 if none
 	Context  []byte   // ap: for the write that follows this read
-	Proof    store.Proof
+	// Remaining is, on ap, how long each of Values has left, by the clock of the node
+	// that answered: 0 if it stays; nil if all stay.
+	Remaining []time.Duration
+	Proof     store.Proof
 }
 
 // Result is what a write did. With a Conflict, Found, Value and Revision are what
@@ -77,7 +80,8 @@ func (k *Keyspace) Get(ctx context.Context, key string, opts ...Option) (Item, e
 func itemOf(page store.Page, found store.Item) Item {
 	item := Item{
 		Key: found.Key, Found: true, Values: found.Values, Fields: found.Fields, Revision: found.Revision,
-		Created: found.Created, Version: found.Version, Lease: found.Lease, Context: page.Context, Proof: page.Proof,
+		Created: found.Created, Version: found.Version, Lease: found.Lease, Remaining: found.Remaining,
+		Context: page.Context, Proof: page.Proof,
 	}
 	if len(item.Values) == 1 {
 		item.Value = item.Values[0]

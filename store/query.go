@@ -59,6 +59,9 @@ type Item struct {
 	Version  uint64    // cp: writes since it was created, that one included
 	Lease    uint64    // cp: the lease it is attached to, 0 if none
 	Siblings []Sibling // only if the query asked for them
+	// Remaining is, on ap, how long each of Values has left, by the clock of the node
+	// that answers: 0 if it stays, never below a millisecond if not; nil if all stay.
+	Remaining []time.Duration
 }
 
 // Sibling is one of several values that were written concurrently.

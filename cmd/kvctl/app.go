@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dialkv/dialkv/client"
 	"github.com/dialkv/dialkv/internal/localcluster"
 	"github.com/dialkv/dialkv/internal/nodeflags"
 	"github.com/dialkv/dialkv/store"
@@ -22,8 +23,12 @@ type app struct {
 	out, err io.Writer
 	getenv   func(string) string
 
-	output  string // table or json
-	cluster string // --cluster
+	output  string   // table or json
+	cluster string   // --cluster
+	seeds   []string // --seeds
+
+	// remote opens the cluster that seeds are of.
+	remote func() (*remote, error)
 
 	// shell is the demo's cluster, when a line of its shell is executed: commands
 	// then mean it and no other.
@@ -38,6 +43,7 @@ var errFailed = errors.New("a hypothesis did not hold")
 // execute runs one command line and returns the exit status.
 func (a *app) execute(ctx context.Context, args []string) int {
 	a.output = guessOutput(args)
+	a.remote = func() (*remote, error) { return openRemote(ctx, a.seeds) }
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -106,12 +112,21 @@ func (a *app) root() *cobra.Command {
 			if a.output != "table" && a.output != "json" {
 				return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("output %q is not known", a.output), Try: "-o table or -o json"}
 			}
+			if len(a.seeds) > 0 && a.cluster != "" {
+				return &store.Error{Code: store.Invalid, Msg: "--seeds and --cluster name a cluster each", Try: "one of them"}
+			}
+			if err := checkSeeds(a.seeds); err != nil {
+				return err
+			}
 			a.began = true
 			return nil
 		},
 	}
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", a.output, "table or json")
 	root.PersistentFlags().StringVar(&a.cluster, "cluster", "", "which cluster (default: KV_CLUSTER, else the current one)")
+	if a.shell == nil {
+		root.PersistentFlags().StringSliceVar(&a.seeds, "seeds", nil, "a cluster that runs elsewhere: addresses of some of its nodes, HOST:PORT,…")
+	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &store.Error{Code: store.Invalid, Msg: err.Error(), Try: cmd.CommandPath() + " --help"}
 	})
@@ -169,6 +184,9 @@ func takes(least, most int) cobra.PositionalArgs {
 
 // registry is where the clusters of real processes are written down.
 func (a *app) registry() (*localcluster.Registry, error) {
+	if len(a.seeds) > 0 {
+		return nil, elsewhere()
+	}
 	return localcluster.OpenRegistry(a.getenv)
 }
 
@@ -200,11 +218,34 @@ func (a *app) with(do func(localcluster.Cluster) error) error {
 	if a.shell != nil {
 		return do(a.shell)
 	}
+	if len(a.seeds) > 0 {
+		r, err := a.remote()
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(r), r.Release())
+	}
 	p, err := a.procs("")
 	if err != nil {
 		return err
 	}
 	return errors.Join(do(p), p.Release())
+}
+
+// client runs do with a client of the cluster that is meant, which enters at a node or,
+// if at is empty, finds its own way.
+func (a *app) client(ctx context.Context, at string, do func(*client.Client) error) error {
+	open := func(c localcluster.Cluster) error {
+		cl, err := c.Client(ctx, at)
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(cl), cl.Close())
+	}
+	if len(a.seeds) > 0 {
+		return open(&remote{seeds: a.seeds}) // who else is there the client finds out itself
+	}
+	return a.with(open)
 }
 
 // nodeCommandLine is what runs a node: the kvnode beside this program or, where

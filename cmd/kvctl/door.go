@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dialkv/dialkv/client"
-	"github.com/dialkv/dialkv/internal/localcluster"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -48,12 +47,7 @@ func (d *door) explainFlag(cmd *cobra.Command) {
 // enter opens a client and does something with the keyspace. Whoever has an answer to
 // print settles the session before.
 func (d *door) enter(ctx context.Context, keyspace string, do func(*client.Client, *client.Keyspace, []client.Option) error) error {
-	return d.app.with(func(cluster localcluster.Cluster) error {
-		c, err := cluster.Client(ctx, d.at)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
+	return d.app.client(ctx, d.at, func(c *client.Client) error {
 		opts, err := d.options(c)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,5 +66,10 @@ func (o *operation) found(r *reply) {
 	default:
 		fmt.Fprintln(a.out, strings.Join(r.Values, "\n"))
 		a.progress("(%d concurrent values; a put with --context %s replaces them)", len(r.Values), r.Context)
+	}
+	for i, left := range r.RemainingMS {
+		if left > 0 {
+			a.progress("(value %d of %d goes in %s unless it is put again)", i+1, len(r.Values), rough(time.Duration(left*float64(time.Millisecond))))
+		}
 	}
 }

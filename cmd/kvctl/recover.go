@@ -10,7 +10,6 @@ import (
 
 	"github.com/dialkv/dialkv/internal/node"
 	"github.com/dialkv/dialkv/store"
-	"github.com/dialkv/dialkv/store/cp"
 )
 
 // recoveredJSON is what node recover prints with -o json.
@@ -78,7 +77,7 @@ func (a *app) recoverCommand() *cobra.Command {
 	return cmd
 }
 
-func heldOf(h cp.Held) groupHeld {
+func heldOf(h node.Held) groupHeld {
 	return groupHeld{h.Group.String(), h.Term, h.Index, h.Applied, h.Revision, h.Epoch, append([]string{}, h.Members...)}
 }
 

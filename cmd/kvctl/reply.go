@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/dialkv/dialkv/client"
@@ -34,6 +35,8 @@ type held struct {
 	ValueBase64 *string  `json:"value_base64,omitempty"`
 	Values      []string `json:"values,omitzero"`
 	Fields      []string `json:"fields,omitempty"` // of a map: what each of values is the value of
+	// RemainingMS is what each of values has left, 0 if it stays; absent if all stay.
+	RemainingMS []float64 `json:"remaining_ms,omitempty"`
 	// ValuesBase64 stands beside values when one of them is not UTF-8.
 	ValuesBase64 []string `json:"values_base64,omitempty"`
 }
@@ -107,6 +110,12 @@ func (r *held) values(values [][]byte) {
 	}
 }
 
+func (r *held) remaining(left []time.Duration) {
+	for _, d := range left {
+		r.RemainingMS = append(r.RemainingMS, milliseconds(d))
+	}
+}
+
 func readReply(item client.Item, err error) *reply {
 	r := &reply{}
 	r.prove(item.Proof)
@@ -117,6 +126,7 @@ func readReply(item client.Item, err error) *reply {
 	if item.Proof.Role == apRole {
 		r.values(item.Values)
 		r.Fields = item.Fields
+		r.remaining(item.Remaining)
 		r.Context = encodeContext(item.Context)
 	} else {
 		r.Revision = &item.Revision

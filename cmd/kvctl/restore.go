@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dialkv/dialkv/client"
-	"github.com/dialkv/dialkv/internal/localcluster"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -89,13 +88,8 @@ func (r *restoring) run(ctx context.Context) error {
 	if r.anywhere {
 		opts = append(opts, client.FromAnywhere())
 	}
-	return a.with(func(c localcluster.Cluster) error {
-		cl, err := c.Client(ctx, "")
-		if err != nil {
-			return err
-		}
-		defer cl.Close()
-		done, err := cl.Keyspace(name).Restore(ctx, a.ticking(f), opts...)
+	return a.client(ctx, "", func(c *client.Client) error {
+		done, err := c.Keyspace(name).Restore(ctx, a.ticking(f), opts...)
 		if err != nil {
 			return err
 		}

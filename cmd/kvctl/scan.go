@@ -195,7 +195,8 @@ func (s *scan) merged(ctx context.Context, k *client.Keyspace, opts []client.Opt
 		}
 		end.Count++
 		s.show(store.Item{
-			Key: item.Key, Values: item.Values, Fields: item.Fields, Revision: item.Revision, Created: item.Created, Version: item.Version, Lease: item.Lease,
+			Key: item.Key, Values: item.Values, Fields: item.Fields, Revision: item.Revision, Created: item.Created, Version: item.Version,
+			Lease: item.Lease, Remaining: item.Remaining,
 		}, item.Proof.Role)
 	}
 	return nil
@@ -216,6 +217,7 @@ func (s *scan) show(item store.Item, role string) {
 	if role == apRole && !s.q.KeysOnly {
 		line.values(item.Values)
 		line.Fields = item.Fields
+		line.remaining(item.Remaining)
 	}
 	if role != apRole {
 		line.Revision, line.Created, line.Version, line.Lease = item.Revision, item.Created, item.Version, item.Lease

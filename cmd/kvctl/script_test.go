@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -36,7 +37,7 @@ func params(t *testing.T, dir string) testscript.Params {
 			return nil
 		},
 		Condition: func(name string) (bool, error) { return name == "race" && race, nil },
-		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "addresses": addresses},
 	}
 }
 
@@ -57,6 +58,19 @@ func endAll(t *testing.T, getenv func(string) string) {
 	}
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// addresses sets each variable to an address of this machine that nobody listens at.
+func addresses(ts *testscript.TestScript, neg bool, names []string) {
+	if neg {
+		ts.Fatalf("usage: addresses NAME…")
+	}
+	for _, name := range names {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		defer l.Close() // once all are taken: no two are the same
+		ts.Setenv(name, l.Addr().String())
 	}
 }
 

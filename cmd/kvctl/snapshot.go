@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dialkv/dialkv/client"
-	"github.com/dialkv/dialkv/internal/localcluster"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -65,7 +64,7 @@ The file appears whole, verified and synced, or not at all.`,
 			if _, err := os.Stat(args[1]); err == nil && !overwrite {
 				return &store.Error{Code: store.AlreadyExists, Msg: args[1] + " is there already", Try: "another name, or --overwrite"}
 			}
-			return a.with(func(c localcluster.Cluster) error { return a.save(ctx, c, args[0], args[1]) })
+			return a.client(ctx, "", func(c *client.Client) error { return a.save(ctx, c.Keyspace(args[0]), args[1]) })
 		},
 	}
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "replace the file if it is there")
@@ -74,18 +73,13 @@ The file appears whole, verified and synced, or not at all.`,
 	return cmd
 }
 
-func (a *app) save(ctx context.Context, c localcluster.Cluster, keyspace, path string) error {
-	cl, err := c.Client(ctx, "")
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
+func (a *app) save(ctx context.Context, k *client.Keyspace, path string) error {
 	part := path + ".part"
 	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return cannot("written", err)
 	}
-	saved, err := fill(ctx, cl.Keyspace(keyspace), a.ticking(f))
+	saved, err := fill(ctx, k, a.ticking(f))
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = publish(part, path)
 	}
@@ -93,7 +87,7 @@ func (a *app) save(ctx context.Context, c localcluster.Cluster, keyspace, path s
 		return errors.Join(err, os.Remove(part))
 	}
 	return a.show(describeFile(path, saved), func() {
-		fmt.Fprintf(a.out, "%s %s: keyspace %s, %s\n", a.green("✓"), path, keyspace, contents(saved))
+		fmt.Fprintf(a.out, "%s %s: keyspace %s, %s\n", a.green("✓"), path, k.Name(), contents(saved))
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/localcluster"
+	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -101,6 +102,12 @@ func survey(ctx context.Context, c localcluster.Cluster) (clusterJSON, error) {
 			}
 		}
 	}
+	if r, ok := c.(*remote); ok {
+		out.Name = r.Cluster
+		for i := range out.Nodes {
+			out.Nodes[i].addAddress(r.Topology)
+		}
+	}
 	out.Keyspaces = keyspacesOf(statuses)
 	return out, nil
 }
@@ -140,6 +147,15 @@ func (n *nodeJSON) addProcess(p localcluster.Process) {
 		}
 	case n.State == "down":
 		n.State, n.PID = "unreachable", p.PID
+	}
+}
+
+// addAddress says of a node that did not answer where it was asked: whether its process is
+// there cannot be seen from here.
+func (n *nodeJSON) addAddress(t shard.Topology) {
+	if n.State == "down" {
+		at, _ := t.ByName(n.ID)
+		n.State, n.GRPC = "unreachable", at.Addr
 	}
 }
 

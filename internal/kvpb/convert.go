@@ -207,6 +207,9 @@ func ToItems(items []store.Item) []*Item {
 			Key: item.Key, Values: item.Values, Fields: item.Fields, Revision: item.Revision,
 			Created: item.Created, Version: item.Version, Lease: item.Lease,
 		}
+		for _, left := range item.Remaining {
+			out[i].RemainingNs = append(out[i].RemainingNs, int64(left))
+		}
 		for _, s := range item.Siblings {
 			out[i].Siblings = append(out[i].Siblings, &Sibling{Dot: s.Dot, Stamp: s.Stamp, Field: s.Field, Value: s.Value})
 		}
@@ -221,6 +224,9 @@ func FromItems(items []*Item) []store.Item {
 		it := store.Item{
 			Key: item.GetKey(), Values: item.GetValues(), Fields: item.GetFields(), Revision: item.GetRevision(),
 			Created: item.GetCreated(), Version: item.GetVersion(), Lease: item.GetLease(),
+		}
+		for _, left := range item.GetRemainingNs() {
+			it.Remaining = append(it.Remaining, time.Duration(left))
 		}
 		for _, s := range item.GetSiblings() {
 			it.Siblings = append(it.Siblings, store.Sibling{Dot: s.GetDot(), Stamp: s.GetStamp(), Field: s.GetField(), Value: s.GetValue()})

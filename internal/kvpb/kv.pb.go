@@ -1360,7 +1360,8 @@ type Item struct {
 	Created       uint64                 `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`
 	Version       uint64                 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
 	Lease         uint64                 `protobuf:"varint,7,opt,name=lease,proto3" json:"lease,omitempty"`
-	Fields        []string               `protobuf:"bytes,12,rep,name=fields,proto3" json:"fields,omitempty"` // of a map: what each of values is the value of
+	Fields        []string               `protobuf:"bytes,12,rep,name=fields,proto3" json:"fields,omitempty"`                                      // of a map: what each of values is the value of
+	RemainingNs   []int64                `protobuf:"varint,13,rep,packed,name=remaining_ns,json=remainingNs,proto3" json:"remaining_ns,omitempty"` // ap: what each of values has left, 0 if it stays; none if all stay
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1447,6 +1448,13 @@ func (x *Item) GetLease() uint64 {
 func (x *Item) GetFields() []string {
 	if x != nil {
 		return x.Fields
+	}
+	return nil
+}
+
+func (x *Item) GetRemainingNs() []int64 {
+	if x != nil {
+		return x.RemainingNs
 	}
 	return nil
 }
@@ -4884,7 +4892,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05lease\x18\x0f \x01(\x04R\x05lease\x12\x15\n" +
 	"\x06ttl_ns\x18\x10 \x01(\x03R\x05ttlNs\x12\x12\n" +
 	"\x04held\x18\x11 \x01(\bR\x04held\x12.\n" +
-	"\x05steps\x18\x12 \x03(\v2\x18.dialkv.kv.v1.StepResultR\x05steps\"\xe1\x01\n" +
+	"\x05steps\x18\x12 \x03(\v2\x18.dialkv.kv.v1.StepResultR\x05steps\"\x84\x02\n" +
 	"\x04Item\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\fR\x06values\x12\x1a\n" +
@@ -4893,7 +4901,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\acreated\x18\x05 \x01(\x04R\acreated\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x04R\aversion\x12\x14\n" +
 	"\x05lease\x18\a \x01(\x04R\x05lease\x12\x16\n" +
-	"\x06fields\x18\f \x03(\tR\x06fields\"]\n" +
+	"\x06fields\x18\f \x03(\tR\x06fields\x12!\n" +
+	"\fremaining_ns\x18\r \x03(\x03R\vremainingNs\"]\n" +
 	"\aSibling\x12\x10\n" +
 	"\x03dot\x18\x01 \x01(\tR\x03dot\x12\x14\n" +
 	"\x05stamp\x18\x02 \x01(\x06R\x05stamp\x12\x14\n" +

@@ -91,8 +91,9 @@ func (d draw) query() store.Query {
 func (d draw) item() store.Item {
 	return store.Item{
 		Key: d.text("key"), Revision: d.number("revision"), Created: d.number("created"), Version: d.number("version"), Lease: d.number("lease"),
-		Values: some(d, "values", func() []byte { return append([]byte{}, d.bytes("value")...) }),
-		Fields: some(d, "fields", func() string { return d.text("field") }),
+		Values:    some(d, "values", func() []byte { return append([]byte{}, d.bytes("value")...) }),
+		Fields:    some(d, "fields", func() string { return d.text("field") }),
+		Remaining: some(d, "remaining", func() time.Duration { return d.span("left") }),
 		Siblings: some(d, "siblings", func() store.Sibling {
 			return store.Sibling{Dot: d.text("dot"), Stamp: d.number("stamp"), Field: d.text("field"), Value: d.bytes("value")}
 		}),

@@ -12,11 +12,14 @@ import (
 	"github.com/dialkv/dialkv/store/cp"
 )
 
+// Held is what a node has of a cp group.
+type Held = cp.Held
+
 // Stock is what the directory of a node that does not run has of cp groups, the
 // catalog's first.
 type Stock struct {
 	Node, Cluster string
-	Groups        []cp.Held
+	Groups        []Held
 }
 
 // Inspect reads a node's directory. fsys is nil for the real disk.

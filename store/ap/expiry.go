@@ -52,6 +52,32 @@ func deadlineOf(now time.Time, ttl time.Duration) uint64 {
 	return uint64(max(1, now.Add(ttl+time.Millisecond-1).UnixMilli()))
 }
 
+// remaining is what is left until each deadline, nil if there is none. A value that is
+// there has something left: whoever is to delete it has not done so yet.
+func remaining(now time.Time, deadlines []uint64) []time.Duration {
+	if !slices.ContainsFunc(deadlines, func(d uint64) bool { return d > 0 }) {
+		return nil
+	}
+	left := make([]time.Duration, len(deadlines))
+	for i, d := range deadlines {
+		if d > 0 {
+			left[i] = max(time.UnixMilli(int64(d)).Sub(now), time.Millisecond)
+		}
+	}
+	return left
+}
+
+// lastDeadline is when the last of several adds of a member ends; 0 if one stays.
+func lastDeadline(siblings []causal.Sibling) (last uint64) {
+	for _, s := range siblings {
+		if s.Deadline == 0 {
+			return 0
+		}
+		last = max(last, s.Deadline)
+	}
+	return last
+}
+
 func checkDeadline(d causal.Dot, deadline uint64) error {
 	if deadline > maxDeadline {
 		return fmt.Errorf("the deadline %d of %s is too far", deadline, d)

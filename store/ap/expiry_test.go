@@ -2,6 +2,7 @@ package ap
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -196,6 +197,48 @@ func TestManyValuesEndInSeveralCommits(t *testing.T) {
 		w.none()
 		if n := most.Load(); n == 0 || n > expiryBatch {
 			t.Errorf("a commit ended %d values, the limit is %d", n, expiryBatch)
+		}
+	})
+}
+
+func TestAReadSaysWhatEachValueHasLeft(t *testing.T) {
+	left := func(w *world, node string, want ...time.Duration) {
+		w.t.Helper()
+		page := w.read(node, store.Query{Key: "k"})
+		if len(page.Items) != 1 || !slices.Equal(page.Items[0].Remaining, want) {
+			w.t.Errorf("%s: %+v, want %v left", node, page.Items, want)
+		}
+	}
+	run(t, 2, Config{}, func(w *world) {
+		w.putFor("n1", "k", "v", time.Minute)
+		time.Sleep(10 * time.Second)
+		left(w, "n1", 50*time.Second)
+		left(w, "n2", 50*time.Second)
+		w.crash("n1")
+		time.Sleep(51 * time.Second)
+		left(w, "n2", time.Millisecond) // it is over, and nobody has deleted the value yet
+	})
+	of := func(field, value string, ttl time.Duration) store.Command {
+		return store.Command{Op: store.Put, Key: "k", Field: field, Value: []byte(value), TTL: ttl}
+	}
+	run(t, 1, Config{Policy: store.Map}, func(w *world) {
+		w.write("n1", of("b", "v", time.Minute))
+		w.write("n1", of("a", "v", 0))
+		left(w, "n1", 0, time.Minute)
+		w.write("n1", of("b", "v", 0))
+		left(w, "n1")
+	})
+	run(t, 2, Config{Policy: store.Set}, func(w *world) {
+		w.cut([]string{"n1"}, []string{"n2"})
+		w.write("n1", of("m", "", time.Minute))
+		w.write("n2", of("m", "", time.Hour))
+		left(w, "n1", time.Minute)
+		w.heal([]string{"n1"}, []string{"n2"})
+		time.Sleep(10 * time.Second)
+		w.converged()
+		page := w.read("n1", store.Query{Key: "k"})
+		if got := page.Items[0].Remaining; len(got) != 1 || got[0] <= time.Minute {
+			t.Errorf("a member that was added for an hour, too, has %v left", got)
 		}
 	})
 }

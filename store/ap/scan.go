@@ -112,7 +112,7 @@ func (r *Replica) scan(ctx context.Context, v *view, q store.Query, s span) (pag
 			return store.Page{}, "", err
 		}
 		if q.KeysOnly {
-			item.Values, item.Fields = nil, nil
+			item.Values, item.Fields, item.Remaining = nil, nil, nil
 		}
 		if found {
 			page.Items = append(page.Items, item)

@@ -12,27 +12,30 @@ import (
 // by the conflict policy.
 func (r *Replica) shown(key string, siblings []causal.Sibling, dots bool) store.Item {
 	item := store.Item{Key: key}
+	var deadlines []uint64 // of Values; 0: it stays
 	switch r.cfg.Policy {
 	case store.LWW:
 		if winner, ok := causal.Winner(siblings); ok {
-			item.Values = [][]byte{winner.Value}
+			item.Values, deadlines = [][]byte{winner.Value}, []uint64{winner.Deadline}
 		}
 	case store.Siblings:
 		for _, s := range siblings {
-			item.Values = append(item.Values, s.Value)
+			item.Values, deadlines = append(item.Values, s.Value), append(deadlines, s.Deadline)
 		}
 	case store.Counter:
 		item.Values = [][]byte{[]byte(causal.Total(siblings).String())}
 	case store.Set:
 		for _, of := range byField(siblings) {
-			item.Values = append(item.Values, []byte(of[0].Field))
+			item.Values, deadlines = append(item.Values, []byte(of[0].Field)), append(deadlines, lastDeadline(of))
 		}
 	case store.Map:
 		for _, of := range byField(siblings) {
 			winner, _ := causal.Winner(of)
 			item.Fields, item.Values = append(item.Fields, winner.Field), append(item.Values, winner.Value)
+			deadlines = append(deadlines, winner.Deadline)
 		}
 	}
+	item.Remaining = remaining(r.cfg.Clock(), deadlines)
 	if dots {
 		item.Siblings = dotted(siblings)
 	}

@@ -1,6 +1,7 @@
 package cp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"testing"
@@ -73,6 +74,49 @@ func TestNoSnapshotIsTakenWhileTheLogIsReplayed(t *testing.T) {
 	}
 	if metas, err := snaps.List(); err != nil || len(metas) != 1 || metas[0].Index != 11 {
 		t.Errorf("%v, %v", metas, err)
+	}
+}
+
+// spoiling is a file system whose files change what they were given to write, as vfs.File
+// allows.
+type spoiling struct{ vfs.FS }
+
+func (s spoiling) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := s.FS.Create(name, category)
+	return spoiled{f}, err
+}
+
+type spoiled struct{ vfs.File }
+
+func (s spoiled) Write(b []byte) (int, error) {
+	n, err := s.File.Write(bytes.Clone(b))
+	clear(b)
+	return n, err
+}
+
+// What a snapshot is written from may be the engine's own memory, where a change would be
+// a change of the state.
+func TestASnapshotLeavesWhatItIsMadeOfAlone(t *testing.T) {
+	e, err := engine.Open(engine.Config{Dir: "/data", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	snaps, err := openSnapshots(e, store.GroupID{Keyspace: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snaps.fs = spoiling{snaps.fs}
+	out, err := snaps.Create(1, 1, 1, raft.Configuration{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := bytes.Repeat([]byte("x"), 300<<10)
+	if _, err := out.Write(value); err != nil || bytes.Count(value, []byte("x")) != len(value) {
+		t.Errorf("the value was changed: %v", err)
+	}
+	if err := out.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -195,10 +195,10 @@ func (s *staging) propose(ctx context.Context, piece *logpb.Restore) (*logpb.Ans
 	s.sent++
 	answer, err := s.r.submit(ctx, &logpb.Command{Op: logpb.Command_OP_RESTORE, Restore: piece})
 	if err == nil && answer.Code != "" {
-		err = &store.Error{Code: store.Code(answer.Code), Msg: answer.Msg}
+		err = &store.Error{Code: store.Code(answer.Code), Msg: answer.Msg, Try: "the restore once more, when no other is under way"}
 	}
 	if e := store.AsError(err); e != nil && e.MaybeApplied() && piece.State == nil {
-		return nil, &store.Error{Code: store.Unavailable, Msg: "the restore came to a halt; nothing was changed", Cause: err}
+		return nil, &store.Error{Code: store.Unavailable, Msg: "the restore came to a halt", Cause: err}
 	}
 	return answer, err
 }
@@ -258,9 +258,9 @@ func (s *state) stage(piece *logpb.Restore) (*logpb.Answer, error) {
 	if !piece.Abort {
 		switch {
 		case s.meta.Restoring == 0:
-			answer.Code, answer.Msg = string(store.Unavailable), "a term ended, or a restore, since this one began; nothing was changed"
+			answer.Code, answer.Msg = string(store.Unavailable), "a term ended, or a restore, since this one began"
 		case piece.Id != s.meta.Restoring || piece.Piece != s.meta.RestoredPieces:
-			answer.Code, answer.Msg = string(store.Conflict), "another restore came in between; nothing was changed"
+			answer.Code, answer.Msg = string(store.Conflict), "another restore came in between"
 		default:
 			s.meta.RestoredPieces++
 			for _, p := range piece.Pairs {

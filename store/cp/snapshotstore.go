@@ -1,6 +1,7 @@
 package cp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -118,10 +119,10 @@ type sink struct {
 func (k *sink) ID() string { return k.meta.ID }
 
 func (k *sink) Write(b []byte) (int, error) {
-	// The sum comes first: a vfs.File may change the bytes it was given to write. A
-	// write that fails ends the snapshot, so it does not matter that they are counted.
+	// A write that fails ends the snapshot, so it does not matter that it is counted.
 	_, _ = k.sum.Write(b)
-	n, err := k.file.Write(b)
+	// A vfs.File may change the bytes it was given, and these may be the engine's own.
+	n, err := k.file.Write(bytes.Clone(b))
 	if err != nil {
 		return n, fmt.Errorf("cp: snapshot: %w", err)
 	}

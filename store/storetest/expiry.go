@@ -44,6 +44,37 @@ var expiryLaws = []law{
 			}
 		}
 	}},
+	{name: "a read says how long a value has left", mode: store.AP, check: func(g *group) {
+		g.put("stays", "v")
+		for range 2 {
+			wrote := g.do(store.Command{Op: store.Put, Key: "k", Value: []byte("v"), TTL: time.Hour, Context: g.contextOf("k")})
+			g.sleep(10 * ttl)
+			for i := range g.replicas {
+				page := g.read(i, at(store.Causal, "k", wrote.Entry))
+				if left := page.Items[0].Remaining; len(left) != 1 || left[0] <= 0 || left[0] > time.Hour-10*ttl+time.Millisecond {
+					g.Errorf("replica %d: %v are left of %v, %v later", i, left, time.Hour, 10*ttl)
+				}
+			}
+		}
+		for key, want := range map[string]int{"k": 1, "stays": 0} {
+			if item := g.read(g.home, store.Query{Key: key}).Items[0]; len(item.Remaining) != want {
+				g.Errorf("%s: %+v", key, item)
+			}
+		}
+		for _, item := range g.all(g.home, store.Query{Limit: 10}) {
+			if (item.Key == "k") != (len(item.Remaining) == 1) {
+				g.Errorf("a scan shows %+v", item)
+			}
+		}
+	}},
+	{name: "a read says which of several values ends", mode: store.AP, policy: store.Siblings, check: func(g *group) {
+		g.do(store.Command{Op: store.Put, Key: "k", Value: []byte("short"), TTL: time.Hour})
+		g.do(store.Command{Op: store.Put, Key: "k", Value: []byte("stays"), Blind: true})
+		item := g.read(g.home, store.Query{Key: "k"}).Items[0]
+		if len(item.Remaining) != 2 || (item.Remaining[0] > 0) != (string(item.Values[0]) == "short") || (item.Remaining[1] > 0) != (string(item.Values[1]) == "short") {
+			g.Errorf("%q have %v left", item.Values, item.Remaining)
+		}
+	}},
 	{name: "a value that was put again outlives the TTL it had", mode: store.AP, check: func(g *group) {
 		for _, c := range []store.Command{{Value: []byte("longer"), TTL: time.Hour}, {Value: []byte("for ever")}} {
 			g.do(store.Command{Op: store.Put, Key: "k", Value: []byte("short"), TTL: ttl, Context: g.contextOf("k")})

@@ -157,8 +157,17 @@ func (m *model) item(s *state, key string, q store.Query) store.Item {
 	for _, c := range shown {
 		item.Values = append(item.Values, bytes.Clone(c.value))
 	}
+	if slices.ContainsFunc(shown, func(c cell) bool { return !c.ends.IsZero() }) {
+		for _, c := range shown {
+			left := time.Duration(0)
+			if !c.ends.IsZero() {
+				left = max(time.Until(c.ends), time.Millisecond)
+			}
+			item.Remaining = append(item.Remaining, left)
+		}
+	}
 	if q.KeysOnly {
-		item.Values, item.Fields = nil, nil
+		item.Values, item.Fields, item.Remaining = nil, nil, nil
 	}
 	if m.mode == store.AP && q.Siblings {
 		for _, c := range cells {
