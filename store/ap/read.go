@@ -28,7 +28,7 @@ func (r *Replica) Read(ctx context.Context, q store.Query) (store.Page, error) {
 	}
 	taken := time.Now()
 	need, err := r.needs(q)
-	if err != nil {
+	if err = errorOr(err, r.absent(op)); err != nil {
 		return store.Page{}, r.signed(op, err)
 	}
 	if q.Page != "" {
