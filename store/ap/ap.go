@@ -125,11 +125,11 @@ func Open(cfg Config) (*Replica, error) {
 		acks:    newAcks(),
 		clocks:  newClocks(cfg.Clock),
 		stopped: make(chan struct{}),
-		settled: newSettled(placed.peers()),
+		settled: newSettled(placed.peers),
 		fresh:   newFreshness(placed),
 	}
 	r.placed.Store(placed)
-	state.own = r.actor
+	state.own, state.closed = r.actor, !placed.isMember()
 	return r, nil
 }
 

@@ -231,7 +231,7 @@ func (r *Replica) trim(g *group) (bool, error) {
 	if len(r.state.cuts) == 0 || !g.idle && r.state.last().position+uint64(g.applied) <= r.state.position {
 		return false, nil
 	}
-	peers := r.placed.Load().peers()
+	peers := r.placed.Load().peers
 	return r.state.trim(r.cfg.LogBytes/keepPart, r.cfg.LogBytes, func(v causal.Vector) bool { return r.acks.hold(peers, v) })
 }
 

@@ -145,7 +145,7 @@ func (f *freshness) age(now time.Time, have causal.Vector) (time.Duration, bool)
 func (f *freshness) worst(now time.Time, have causal.Vector) (peer string, age time.Duration, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, name := range f.members.others() {
+	for _, name := range f.members.others {
 		p := f.of(name)
 		p.settle(have, f.members.Epoch)
 		if p.proved.IsZero() {
@@ -163,7 +163,7 @@ func (f *freshness) worst(now time.Time, have causal.Vector) (peer string, age t
 func (f *freshness) caughtUp(members *placed, have causal.Vector) (done bool, heard <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, name := range members.others() {
+	for _, name := range members.others {
 		p := f.of(name)
 		p.settle(have, f.members.Epoch)
 		done = done || p.serves >= members.Epoch
@@ -186,7 +186,7 @@ func elapsed(from, now time.Time) time.Duration {
 func (f *freshness) request(began time.Time, bound time.Duration) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, name := range f.members.others() {
+	for _, name := range f.members.others {
 		p := f.of(name)
 		if !p.sent.IsZero() && elapsed(p.sent, began) <= bound {
 			continue

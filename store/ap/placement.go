@@ -1,6 +1,7 @@
 package ap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -36,31 +37,30 @@ type placed struct {
 	node     string
 	complete bool          // it has caught up since it joined
 	next     chan struct{} // closed when there is a newer one
+
+	peers   []string // the other members
+	counted []string // the members that may have taken a write which only they hold
+	others  []string // of them, those beside this one
+	heirs   []string // the other members that stay
 }
 
 func newPlaced(p Placement, node string, complete bool) *placed {
 	p = p.clone()
-	return &placed{p, node, complete && !slices.Contains(p.Joining, node), make(chan struct{})}
+	own, counted := []string{node}, without(p.Members, p.Joining)
+	return &placed{
+		Placement: p, node: node, complete: complete && !slices.Contains(p.Joining, node), next: make(chan struct{}),
+		peers: without(p.Members, own), counted: counted, others: without(counted, own), heirs: without(without(p.Members, p.Leaving), own),
+	}
 }
+
+func (p *placed) isMember() bool { return slices.Contains(p.Members, p.node) }
 
 func (p *placed) isPeer(name string) bool {
 	return name != p.node && slices.Contains(p.Members, name)
 }
 
-// peers are the other members.
-func (p *placed) peers() []string { return without(p.Members, []string{p.node}) }
-
-// counted are the members that may have taken a write which only they hold.
-func (p *placed) counted() []string { return without(p.Members, p.Joining) }
-
-// others are those counted beside this one.
-func (p *placed) others() []string { return without(p.counted(), []string{p.node}) }
-
-// heirs are the other members that stay.
-func (p *placed) heirs() []string { return without(p.peers(), p.Leaving) }
-
 // serves reports whether this replica may show what it holds.
-func (p *placed) serves() bool { return p.complete && slices.Contains(p.Members, p.node) }
+func (p *placed) serves() bool { return p.complete && p.isMember() }
 
 // takes reports whether this replica may take writes.
 func (p *placed) takes() bool {
@@ -128,8 +128,8 @@ func (r *Replica) place(p *placed) error {
 	if err := p.keep(r.space); err != nil {
 		return storageError{err}
 	}
-	r.state.closed, r.departed = false, false
-	r.settled = newSettled(p.peers())
+	r.state.closed, r.departed = !p.isMember(), false
+	r.settled = newSettled(p.peers)
 	r.acks.place(p)
 	r.fresh.place(p)
 	r.clocks.place(p)
@@ -208,11 +208,17 @@ func (r *Replica) Leave(ctx context.Context) error {
 	if mutant.M39 {
 		return nil
 	}
-	var p *placed
-	var last causal.Vector
-	err := r.run(func() error {
+	p := r.placed.Load()
+	last, _, err := r.views.peek()
+	if err == nil {
+		err = r.inherited(ctx, p, last) // nothing is held up while one of them is away
+	}
+	if err != nil {
+		return r.signed("leave", err)
+	}
+	err = r.run(func() error {
 		p = r.placed.Load()
-		if !slices.Contains(p.Leaving, p.node) || len(p.heirs()) == 0 {
+		if !slices.Contains(p.Leaving, p.node) || len(p.heirs) == 0 {
 			return r.fault(store.Invalid, "leave", "this replica is not to leave, or nobody stays", "")
 		}
 		r.state.closed, last = true, r.state.vector.Clone()
@@ -222,7 +228,7 @@ func (r *Replica) Leave(ctx context.Context) error {
 		return err
 	}
 	err = r.inherited(ctx, p, last)
-	return errorOr(err, r.run(func() error {
+	return cmp.Or(err, r.run(func() error {
 		if r.placed.Load() == p {
 			r.departed = r.departed || err == nil
 			r.state.closed = r.departed
@@ -231,19 +237,11 @@ func (r *Replica) Leave(ctx context.Context) error {
 	}))
 }
 
-// errorOr is the first of two errors.
-func errorOr(first, second error) error {
-	if first != nil {
-		return first
-	}
-	return second
-}
-
 // inherited waits until the heirs hold a vector.
 func (r *Replica) inherited(ctx context.Context, p *placed, last causal.Vector) error {
 	for {
 		changed := r.acks.news()
-		if r.acks.hold(p.heirs(), last) {
+		if r.acks.hold(p.heirs, last) {
 			return nil
 		}
 		select {

@@ -211,7 +211,13 @@ func TestReplicaThatIsAboutToLeaveAcknowledgesNothing(t *testing.T) {
 		c.W = store.WMajority
 		_, err := w.writeErr("n1", c)
 		w.fails(err, store.NotReplicated)
-		w.expect("n3", "k")
+		w.next(left("n3"))
+		w.tell("n3") // and is still there when it hears that it has left
+		_, err = w.writeErr("n1", c)
+		w.fails(err, store.NotReplicated)
+		if vector := w.at("n3").vector(); vector != "" {
+			t.Errorf("n3 has taken in %s", vector)
+		}
 	})
 }
 

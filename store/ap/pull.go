@@ -26,7 +26,7 @@ func (r *Replica) pullAll(ctx context.Context) {
 	ends := map[string]context.CancelFunc{}
 	for ctx.Err() == nil {
 		members := r.placed.Load()
-		for _, peer := range members.peers() {
+		for _, peer := range members.peers {
 			if ends[peer] == nil {
 				own, end := context.WithCancel(ctx)
 				ends[peer] = end

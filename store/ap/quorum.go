@@ -39,7 +39,7 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 	if err != nil {
 		return store.Page{}, err
 	}
-	if len(r.placed.Load().counted()) > 1 {
+	if len(r.placed.Load().counted) > 1 {
 		proof.Waited += time.Since(began)
 		proof.WaitedFor = "a majority"
 	}
@@ -61,13 +61,13 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 // depends on. Who lags is caught up by its stream, which is told to hurry.
 func (r *Replica) quorum(ctx context.Context, key string, own sight) (sight, error) {
 	members := r.placed.Load()
-	need := len(members.counted()) / 2 // besides this one
+	need := len(members.counted) / 2 // besides this one
 	if need == 0 {
 		return own, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	peers := members.others()
+	peers := members.others
 	replies := make(chan reply, len(peers))
 	question := &logpb.APGetRequest{Key: key, Vector: protoVector(own.vector)}
 	for _, peer := range peers {

@@ -171,8 +171,8 @@ func (r *Replica) replicated(ctx context.Context, op string, d causal.Dot, w sto
 	began := time.Now()
 	for {
 		members := r.placed.Load()
-		holders, changed := r.acks.holders(members.others(), d)
-		result.Wanted, result.Acked = w.Of(len(members.counted())), 1+len(holders)
+		holders, changed := r.acks.holders(members.others, d)
+		result.Wanted, result.Acked = w.Of(len(members.counted)), 1+len(holders)
 		if result.Acked >= result.Wanted {
 			break
 		}
