@@ -138,6 +138,7 @@ func TestCausalKeyspaceIsGivenOtherReplicaCounts(t *testing.T) {
 			}
 			settles(t, c, "carts", count, "")
 		}
+		w.refused(t)
 		w.checkCausal(t, c, carts, 4)
 	})
 }

@@ -80,22 +80,22 @@ func (v removal) checkGroup(k shard.Keyspace, s uint32) error {
 }
 
 // checkCausal wants of an ap group somebody who has the data and stays. A node that is
-// not dead leaves only when all who stay have what it has, so they must be there.
+// not dead leaves only when all who stay have what it has, so their nodes must answer.
 func (v removal) checkCausal(k shard.Keyspace, s uint32) error {
 	id := store.GroupID{Keyspace: k.ID, Shard: s}
 	stay := slices.DeleteFunc(k.Target(s), func(name string) bool { return name == v.node })
-	healthy, lacking := v.healthy(id, stay, k.Move(s).Joining)
-	holders, _ := v.healthy(id, slices.DeleteFunc(slices.Clone(stay), func(name string) bool { return slices.Contains(k.Move(s).Joining, name) }), nil)
+	answer, away := v.healthy(id, stay, stay)
+	holders, lacking := v.healthy(id, stay, nil)
 	switch {
 	case len(stay) == 0 && (v.dead || !v.replacement(k.Members(s))):
 		return v.onlyReplica(id, k)
 	case v.dead && holders == 0:
 		return v.refuse(store.Unavailable,
 			fmt.Sprintf("nobody who answers has what %s has of group %v of %s", v.node, id, k.Name), "bring back one of "+strings.Join(lacking, ", "))
-	case !v.dead && healthy < len(stay):
+	case !v.dead && answer < len(stay):
 		return v.refuse(store.Unavailable,
-			fmt.Sprintf("%s cannot give away what it has of group %v of %s while %s is away", v.node, id, k.Name, strings.Join(lacking, ", ")),
-			"bring back "+strings.Join(lacking, ", "))
+			fmt.Sprintf("%s cannot give away what it has of group %v of %s while %s is away", v.node, id, k.Name, strings.Join(away, ", ")),
+			"bring back "+strings.Join(away, ", "))
 	}
 	return nil
 }
