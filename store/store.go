@@ -108,9 +108,9 @@ type Status struct {
 	Revision uint64   // cp: revision of the last write; ap: number of writes applied
 	Vector   string   // ap: the version vector, for people
 	Members  []string // the nodes that hold the group, in name order
-	// NonVoters are those members that have no vote (yet). cp
+	// NonVoters are those members that have no vote, or on ap do not count, (yet).
 	NonVoters []string
-	Epoch     uint64 // cp: restores and forced recoveries since the group began
+	Epoch     uint64 // cp: restores and forced recoveries since the group began; ap: of the placement
 	Ready     bool   // serves reads: caught up since it joined
 	Detail    string // why it is not ready, what it waits for, or what is wrong with its clock
 }

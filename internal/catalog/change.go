@@ -29,7 +29,7 @@ type Spec struct {
 	Durability store.Durability
 }
 
-// CreateKeyspace places the keyspace's groups on nodes, once, and records it. It
+// CreateKeyspace places the keyspace's groups on nodes and records it. It
 // returns when a majority of the catalog has the record, not when the groups serve.
 func (c *Catalog) CreateKeyspace(ctx context.Context, s Spec) (shard.Keyspace, error) {
 	nodes := members(c.Topology().Nodes)
@@ -108,7 +108,7 @@ func (s Spec) check() error {
 	return nil
 }
 
-// AlterKeyspace records how many members each group of a cp keyspace shall have. The
+// AlterKeyspace records how many members each group of a keyspace shall have. The
 // catalog's leader then plans the changes, one member of a group at a time.
 func (c *Catalog) AlterKeyspace(ctx context.Context, name string, replicas int) (shard.Keyspace, error) {
 	for range idAttempts {
@@ -135,11 +135,6 @@ func (c *Catalog) AlterKeyspace(ctx context.Context, name string, replicas int) 
 func (c *Catalog) checkAlter(k shard.Keyspace, replicas int) error {
 	nodes := len(members(c.Topology().Nodes))
 	switch {
-	case !shard.Movable(k):
-		return &store.Error{
-			Code: store.Unsupported, Op: "alter", Keyspace: k.Name, Msg: "the members of an ap group cannot change yet",
-			Try: "a new keyspace with other --replicas",
-		}
 	case replicas < 1 || replicas > maxReplicas:
 		return &store.Error{Code: store.Invalid, Op: "alter", Keyspace: k.Name, Msg: fmt.Sprintf("%d replicas, it must be between 1 and %d", replicas, maxReplicas), Try: "--replicas 3"}
 	case replicas > nodes:

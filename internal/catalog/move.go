@@ -15,11 +15,30 @@ func (c *Catalog) Begin(ctx context.Context, step shard.Step) error {
 	return c.changeGroup(ctx, step.Keyspace, step.Shard, func(shard.Move) ([]string, shard.Move) { return step.Members, step.Move })
 }
 
-// Settle records that a group has the members it shall have, as it does once its
+// Settle records that a cp group has the members it shall have, as it does once its
 // configuration says so. Until then those that leave stay named, so that nobody drops
 // a replica that still counts.
 func (c *Catalog) Settle(ctx context.Context, k shard.Keyspace, s uint32) error {
 	return c.changeGroup(ctx, k, s, func(m shard.Move) ([]string, shard.Move) { return k.Target(s), shard.Move{Changes: m.Changes + 1} })
+}
+
+// Entered records that a joining member of an ap group has caught up. From the next
+// epoch on it counts.
+func (c *Catalog) Entered(ctx context.Context, k shard.Keyspace, s uint32, node string) error {
+	return c.changeGroup(ctx, k, s, func(m shard.Move) ([]string, shard.Move) {
+		return k.Members(s), shard.Move{Joining: without(m.Joining, node), Leaving: m.Leaving, Changes: m.Changes + 1}
+	})
+}
+
+// Left records that an ap group goes on without a member that was leaving.
+func (c *Catalog) Left(ctx context.Context, k shard.Keyspace, s uint32, node string) error {
+	return c.changeGroup(ctx, k, s, func(m shard.Move) ([]string, shard.Move) {
+		return without(k.Members(s), node), shard.Move{Joining: without(m.Joining, node), Leaving: without(m.Leaving, node), Changes: m.Changes + 1}
+	})
+}
+
+func without(list []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(n string) bool { return n == name })
 }
 
 // changeGroup changes one group's part of a keyspace's record, if that is still as in

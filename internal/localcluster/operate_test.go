@@ -302,8 +302,16 @@ func TestRemovalThatWouldLoseAQuorumOrDataIsRefusedAndChangesNothing(t *testing.
 		}
 		create(t, c, &kvpb.CreateKeyspaceRequest{Name: "carts", Mode: "ap", Replicas: 1})
 		for _, name := range c.Nodes() {
-			if held, _ := replicas(t, c, "carts"); slices.Contains(held["3/0"], name) {
-				refuse(name, false, store.Unsupported)
+			held, _ := replicas(t, c, "carts")
+			if !slices.Contains(held["3/0"], name) {
+				continue
+			}
+			if err := c.Kill(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+			refuse(name, true, store.Invalid) // its data would be gone
+			if err := c.Restart(within(t, 20*time.Second), name); err != nil {
+				t.Fatal(err)
 			}
 		}
 		<-time.After(10 * time.Second)
@@ -592,7 +600,6 @@ func TestKeyspaceIsGivenOtherReplicaCounts(t *testing.T) {
 	linktest.Bubble(t, func(t *testing.T) {
 		c := memory(t, 5)
 		create(t, c, &kvpb.CreateKeyspaceRequest{Name: "orders", Mode: "cp", Replicas: 3, Groups: 2})
-		create(t, c, &kvpb.CreateKeyspaceRequest{Name: "carts", Mode: "ap"})
 		w := write(t, c, "orders")
 		alter := func(name string, replicas uint32) error {
 			admin, err := c.Admin("n3")
@@ -615,7 +622,6 @@ func TestKeyspaceIsGivenOtherReplicaCounts(t *testing.T) {
 		}{
 			"none":             {"orders", 0, store.Invalid},
 			"more than nodes":  {"orders", 6, store.Invalid},
-			"an ap keyspace":   {"carts", 3, store.Unsupported},
 			"no such keyspace": {"nosuch", 3, store.NoSuchKeyspace},
 		} {
 			if err := alter(want.keyspace, want.replicas); !errors.Is(err, want.code) {

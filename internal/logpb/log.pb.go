@@ -326,7 +326,7 @@ func (x CatalogNode_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CatalogNode_State.Descriptor instead.
 func (CatalogNode_State) EnumDescriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{41, 0}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{42, 0}
 }
 
 // A cp log entry: the commands of one batch, applied in order.
@@ -2765,6 +2765,84 @@ func (x *Vector) GetBytes() uint64 {
 	return 0
 }
 
+// What an ap replica keeps of its group's members, so that it never goes back to an
+// older epoch than one it has confirmed.
+type Placement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Members       []string               `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"` // those that come and go included
+	Joining       []string               `protobuf:"bytes,3,rep,name=joining,proto3" json:"joining,omitempty"`
+	Leaving       []string               `protobuf:"bytes,4,rep,name=leaving,proto3" json:"leaving,omitempty"`
+	Complete      bool                   `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"` // this replica has caught up since it joined
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Placement) Reset() {
+	*x = Placement{}
+	mi := &file_log_v1_log_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Placement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Placement) ProtoMessage() {}
+
+func (x *Placement) ProtoReflect() protoreflect.Message {
+	mi := &file_log_v1_log_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Placement.ProtoReflect.Descriptor instead.
+func (*Placement) Descriptor() ([]byte, []int) {
+	return file_log_v1_log_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Placement) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Placement) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *Placement) GetJoining() []string {
+	if x != nil {
+		return x.Joining
+	}
+	return nil
+}
+
+func (x *Placement) GetLeaving() []string {
+	if x != nil {
+		return x.Leaving
+	}
+	return nil
+}
+
+func (x *Placement) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
 // One frame of an ap stream. The side that wants entries opens it, acknowledges
 // and probes; the other side sends entries and answers probes. Both begin with a
 // hello.
@@ -2783,7 +2861,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_log_v1_log_proto_msgTypes[31]
+	mi := &file_log_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2795,7 +2873,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[31]
+	mi := &file_log_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2808,7 +2886,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Frame) GetKind() isFrame_Kind {
@@ -2887,13 +2965,14 @@ type Hello struct {
 	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // 1
 	Vector        *Vector                `protobuf:"bytes,2,opt,name=vector,proto3" json:"vector,omitempty"`    // durable at the sender of the hello
 	Actor         uint64                 `protobuf:"fixed64,3,opt,name=actor,proto3" json:"actor,omitempty"`    // the sender's actor, random at every start
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`     // of the placement the sender knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_log_v1_log_proto_msgTypes[32]
+	mi := &file_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2905,7 +2984,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[32]
+	mi := &file_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2918,7 +2997,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Hello) GetVersion() uint32 {
@@ -2942,19 +3021,28 @@ func (x *Hello) GetActor() uint64 {
 	return 0
 }
 
+func (x *Hello) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type Entries struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Writes        [][]byte               `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"`                   // each an encoded Write, as it lies in the log
 	Probe         uint64                 `protobuf:"varint,2,opt,name=probe,proto3" json:"probe,omitempty"`                    // the newest probe that has arrived, 0 if none is new
 	Vector        *Vector                `protobuf:"bytes,3,opt,name=vector,proto3" json:"vector,omitempty"`                   // with a probe: what the sender held after it arrived
 	ClockMs       int64                  `protobuf:"varint,8,opt,name=clock_ms,json=clockMs,proto3" json:"clock_ms,omitempty"` // with a probe: the sender's wall clock, unix time
+	Epoch         uint64                 `protobuf:"varint,9,opt,name=epoch,proto3" json:"epoch,omitempty"`                    // with a probe: of the placement the sender knew when it arrived
+	Serves        bool                   `protobuf:"varint,10,opt,name=serves,proto3" json:"serves,omitempty"`                 // with a probe: the sender has caught up since it joined
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_log_v1_log_proto_msgTypes[33]
+	mi := &file_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3054,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[33]
+	mi := &file_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3067,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Entries) GetWrites() [][]byte {
@@ -3010,17 +3098,32 @@ func (x *Entries) GetClockMs() int64 {
 	return 0
 }
 
+func (x *Entries) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Entries) GetServes() bool {
+	if x != nil {
+		return x.Serves
+	}
+	return false
+}
+
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Durable       *Vector                `protobuf:"bytes,1,opt,name=durable,proto3" json:"durable,omitempty"`
 	Probe         uint64                 `protobuf:"varint,2,opt,name=probe,proto3" json:"probe,omitempty"` // asks for an answer that names it; 0 asks nothing
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the placement the sender knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_log_v1_log_proto_msgTypes[34]
+	mi := &file_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3135,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[34]
+	mi := &file_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3148,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Ack) GetDurable() *Vector {
@@ -3058,6 +3161,13 @@ func (x *Ack) GetDurable() *Vector {
 func (x *Ack) GetProbe() uint64 {
 	if x != nil {
 		return x.Probe
+	}
+	return 0
+}
+
+func (x *Ack) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
 	}
 	return 0
 }
@@ -3077,7 +3187,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_log_v1_log_proto_msgTypes[35]
+	mi := &file_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3089,7 +3199,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[35]
+	mi := &file_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3102,7 +3212,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Snapshot) GetVector() *Vector {
@@ -3151,7 +3261,7 @@ type SnapshotRow struct {
 
 func (x *SnapshotRow) Reset() {
 	*x = SnapshotRow{}
-	mi := &file_log_v1_log_proto_msgTypes[36]
+	mi := &file_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3163,7 +3273,7 @@ func (x *SnapshotRow) String() string {
 func (*SnapshotRow) ProtoMessage() {}
 
 func (x *SnapshotRow) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[36]
+	mi := &file_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3176,7 +3286,7 @@ func (x *SnapshotRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRow.ProtoReflect.Descriptor instead.
 func (*SnapshotRow) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SnapshotRow) GetKey() string {
@@ -3213,7 +3323,7 @@ type APRequest struct {
 
 func (x *APRequest) Reset() {
 	*x = APRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[37]
+	mi := &file_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3225,7 +3335,7 @@ func (x *APRequest) String() string {
 func (*APRequest) ProtoMessage() {}
 
 func (x *APRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[37]
+	mi := &file_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3238,7 +3348,7 @@ func (x *APRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APRequest.ProtoReflect.Descriptor instead.
 func (*APRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *APRequest) GetKind() isAPRequest_Kind {
@@ -3279,7 +3389,7 @@ type APResponse struct {
 
 func (x *APResponse) Reset() {
 	*x = APResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[38]
+	mi := &file_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3291,7 +3401,7 @@ func (x *APResponse) String() string {
 func (*APResponse) ProtoMessage() {}
 
 func (x *APResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[38]
+	mi := &file_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3304,7 +3414,7 @@ func (x *APResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APResponse.ProtoReflect.Descriptor instead.
 func (*APResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *APResponse) GetKind() isAPResponse_Kind {
@@ -3343,7 +3453,7 @@ type APGetRequest struct {
 
 func (x *APGetRequest) Reset() {
 	*x = APGetRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[39]
+	mi := &file_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3355,7 +3465,7 @@ func (x *APGetRequest) String() string {
 func (*APGetRequest) ProtoMessage() {}
 
 func (x *APGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[39]
+	mi := &file_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3368,7 +3478,7 @@ func (x *APGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APGetRequest.ProtoReflect.Descriptor instead.
 func (*APGetRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *APGetRequest) GetKey() string {
@@ -3395,7 +3505,7 @@ type APGetResponse struct {
 
 func (x *APGetResponse) Reset() {
 	*x = APGetResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[40]
+	mi := &file_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3517,7 @@ func (x *APGetResponse) String() string {
 func (*APGetResponse) ProtoMessage() {}
 
 func (x *APGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[40]
+	mi := &file_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3420,7 +3530,7 @@ func (x *APGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APGetResponse.ProtoReflect.Descriptor instead.
 func (*APGetResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *APGetResponse) GetVector() *Vector {
@@ -3453,7 +3563,7 @@ type CatalogNode struct {
 
 func (x *CatalogNode) Reset() {
 	*x = CatalogNode{}
-	mi := &file_log_v1_log_proto_msgTypes[41]
+	mi := &file_log_v1_log_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3465,7 +3575,7 @@ func (x *CatalogNode) String() string {
 func (*CatalogNode) ProtoMessage() {}
 
 func (x *CatalogNode) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[41]
+	mi := &file_log_v1_log_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3478,7 +3588,7 @@ func (x *CatalogNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogNode.ProtoReflect.Descriptor instead.
 func (*CatalogNode) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CatalogNode) GetName() string {
@@ -3548,7 +3658,7 @@ type CatalogKeyspace struct {
 
 func (x *CatalogKeyspace) Reset() {
 	*x = CatalogKeyspace{}
-	mi := &file_log_v1_log_proto_msgTypes[42]
+	mi := &file_log_v1_log_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3560,7 +3670,7 @@ func (x *CatalogKeyspace) String() string {
 func (*CatalogKeyspace) ProtoMessage() {}
 
 func (x *CatalogKeyspace) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[42]
+	mi := &file_log_v1_log_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3573,7 +3683,7 @@ func (x *CatalogKeyspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogKeyspace.ProtoReflect.Descriptor instead.
 func (*CatalogKeyspace) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{42}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CatalogKeyspace) GetId() uint64 {
@@ -3642,10 +3752,10 @@ func (x *CatalogKeyspace) GetReplicas() uint32 {
 type CatalogGroup struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Members []string               `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"` // every node that may have a replica, those that come and go included
-	Joining []string               `protobuf:"bytes,2,rep,name=joining,proto3" json:"joining,omitempty"` // of members: not voters yet
+	Joining []string               `protobuf:"bytes,2,rep,name=joining,proto3" json:"joining,omitempty"` // of members: not voters yet; ap: they serve nothing and do not count yet
 	Leaving []string               `protobuf:"bytes,3,rep,name=leaving,proto3" json:"leaving,omitempty"` // of members: on their way out
 	// 0: as it was made, and its members found the group; else a new member joins it
-	// and never founds one.
+	// and never founds one. Of an ap group it is the epoch of the placement.
 	Changes       uint64 `protobuf:"varint,4,opt,name=changes,proto3" json:"changes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3653,7 +3763,7 @@ type CatalogGroup struct {
 
 func (x *CatalogGroup) Reset() {
 	*x = CatalogGroup{}
-	mi := &file_log_v1_log_proto_msgTypes[43]
+	mi := &file_log_v1_log_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3665,7 +3775,7 @@ func (x *CatalogGroup) String() string {
 func (*CatalogGroup) ProtoMessage() {}
 
 func (x *CatalogGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[43]
+	mi := &file_log_v1_log_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3678,7 +3788,7 @@ func (x *CatalogGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogGroup.ProtoReflect.Descriptor instead.
 func (*CatalogGroup) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{43}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CatalogGroup) GetMembers() []string {
@@ -3947,25 +4057,36 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x05stamp\x18\x03 \x01(\x06R\x05stamp\x12\x1a\n" +
 	"\bposition\x18\x04 \x01(\x04R\bposition\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\rR\aversion\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\"\xd0\x01\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\"\x8b\x01\n" +
+	"\tPlacement\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\x12\x18\n" +
+	"\ajoining\x18\x03 \x03(\tR\ajoining\x12\x18\n" +
+	"\aleaving\x18\x04 \x03(\tR\aleaving\x12\x1a\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete\"\xd0\x01\n" +
 	"\x05Frame\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.dialkv.log.v1.HelloH\x00R\x05hello\x122\n" +
 	"\aentries\x18\x02 \x01(\v2\x16.dialkv.log.v1.EntriesH\x00R\aentries\x12&\n" +
 	"\x03ack\x18\x03 \x01(\v2\x12.dialkv.log.v1.AckH\x00R\x03ack\x125\n" +
 	"\bsnapshot\x18\x04 \x01(\v2\x17.dialkv.log.v1.SnapshotH\x00R\bsnapshotB\x06\n" +
-	"\x04kind\"f\n" +
+	"\x04kind\"|\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12-\n" +
 	"\x06vector\x18\x02 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x12\x14\n" +
-	"\x05actor\x18\x03 \x01(\x06R\x05actor\"\x81\x01\n" +
+	"\x05actor\x18\x03 \x01(\x06R\x05actor\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xaf\x01\n" +
 	"\aEntries\x12\x16\n" +
 	"\x06writes\x18\x01 \x03(\fR\x06writes\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\x04R\x05probe\x12-\n" +
 	"\x06vector\x18\x03 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x12\x19\n" +
-	"\bclock_ms\x18\b \x01(\x03R\aclockMs\"L\n" +
+	"\bclock_ms\x18\b \x01(\x03R\aclockMs\x12\x14\n" +
+	"\x05epoch\x18\t \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06serves\x18\n" +
+	" \x01(\bR\x06serves\"b\n" +
 	"\x03Ack\x12/\n" +
 	"\adurable\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\adurable\x12\x14\n" +
-	"\x05probe\x18\x02 \x01(\x04R\x05probe\"\xaf\x01\n" +
+	"\x05probe\x18\x02 \x01(\x04R\x05probe\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\xaf\x01\n" +
 	"\bSnapshot\x12-\n" +
 	"\x06vector\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x12.\n" +
 	"\x04rows\x18\x02 \x03(\v2\x1a.dialkv.log.v1.SnapshotRowR\x04rows\x12\x12\n" +
@@ -4034,7 +4155,7 @@ func file_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_log_v1_log_proto_goTypes = []any{
 	(Command_Op)(0),           // 0: dialkv.log.v1.Command.Op
 	(Command_Condition)(0),    // 1: dialkv.log.v1.Command.Condition
@@ -4072,19 +4193,20 @@ var file_log_v1_log_proto_goTypes = []any{
 	(*Sibling)(nil),           // 33: dialkv.log.v1.Sibling
 	(*Sum)(nil),               // 34: dialkv.log.v1.Sum
 	(*Vector)(nil),            // 35: dialkv.log.v1.Vector
-	(*Frame)(nil),             // 36: dialkv.log.v1.Frame
-	(*Hello)(nil),             // 37: dialkv.log.v1.Hello
-	(*Entries)(nil),           // 38: dialkv.log.v1.Entries
-	(*Ack)(nil),               // 39: dialkv.log.v1.Ack
-	(*Snapshot)(nil),          // 40: dialkv.log.v1.Snapshot
-	(*SnapshotRow)(nil),       // 41: dialkv.log.v1.SnapshotRow
-	(*APRequest)(nil),         // 42: dialkv.log.v1.APRequest
-	(*APResponse)(nil),        // 43: dialkv.log.v1.APResponse
-	(*APGetRequest)(nil),      // 44: dialkv.log.v1.APGetRequest
-	(*APGetResponse)(nil),     // 45: dialkv.log.v1.APGetResponse
-	(*CatalogNode)(nil),       // 46: dialkv.log.v1.CatalogNode
-	(*CatalogKeyspace)(nil),   // 47: dialkv.log.v1.CatalogKeyspace
-	(*CatalogGroup)(nil),      // 48: dialkv.log.v1.CatalogGroup
+	(*Placement)(nil),         // 36: dialkv.log.v1.Placement
+	(*Frame)(nil),             // 37: dialkv.log.v1.Frame
+	(*Hello)(nil),             // 38: dialkv.log.v1.Hello
+	(*Entries)(nil),           // 39: dialkv.log.v1.Entries
+	(*Ack)(nil),               // 40: dialkv.log.v1.Ack
+	(*Snapshot)(nil),          // 41: dialkv.log.v1.Snapshot
+	(*SnapshotRow)(nil),       // 42: dialkv.log.v1.SnapshotRow
+	(*APRequest)(nil),         // 43: dialkv.log.v1.APRequest
+	(*APResponse)(nil),        // 44: dialkv.log.v1.APResponse
+	(*APGetRequest)(nil),      // 45: dialkv.log.v1.APGetRequest
+	(*APGetResponse)(nil),     // 46: dialkv.log.v1.APGetResponse
+	(*CatalogNode)(nil),       // 47: dialkv.log.v1.CatalogNode
+	(*CatalogKeyspace)(nil),   // 48: dialkv.log.v1.CatalogKeyspace
+	(*CatalogGroup)(nil),      // 49: dialkv.log.v1.CatalogGroup
 }
 var file_log_v1_log_proto_depIdxs = []int32{
 	6,  // 0: dialkv.log.v1.Batch.commands:type_name -> dialkv.log.v1.Command
@@ -4115,23 +4237,23 @@ var file_log_v1_log_proto_depIdxs = []int32{
 	33, // 25: dialkv.log.v1.Siblings.siblings:type_name -> dialkv.log.v1.Sibling
 	34, // 26: dialkv.log.v1.Sibling.sum:type_name -> dialkv.log.v1.Sum
 	30, // 27: dialkv.log.v1.Sum.by:type_name -> dialkv.log.v1.Dot
-	37, // 28: dialkv.log.v1.Frame.hello:type_name -> dialkv.log.v1.Hello
-	38, // 29: dialkv.log.v1.Frame.entries:type_name -> dialkv.log.v1.Entries
-	39, // 30: dialkv.log.v1.Frame.ack:type_name -> dialkv.log.v1.Ack
-	40, // 31: dialkv.log.v1.Frame.snapshot:type_name -> dialkv.log.v1.Snapshot
+	38, // 28: dialkv.log.v1.Frame.hello:type_name -> dialkv.log.v1.Hello
+	39, // 29: dialkv.log.v1.Frame.entries:type_name -> dialkv.log.v1.Entries
+	40, // 30: dialkv.log.v1.Frame.ack:type_name -> dialkv.log.v1.Ack
+	41, // 31: dialkv.log.v1.Frame.snapshot:type_name -> dialkv.log.v1.Snapshot
 	35, // 32: dialkv.log.v1.Hello.vector:type_name -> dialkv.log.v1.Vector
 	35, // 33: dialkv.log.v1.Entries.vector:type_name -> dialkv.log.v1.Vector
 	35, // 34: dialkv.log.v1.Ack.durable:type_name -> dialkv.log.v1.Vector
 	35, // 35: dialkv.log.v1.Snapshot.vector:type_name -> dialkv.log.v1.Vector
-	41, // 36: dialkv.log.v1.Snapshot.rows:type_name -> dialkv.log.v1.SnapshotRow
+	42, // 36: dialkv.log.v1.Snapshot.rows:type_name -> dialkv.log.v1.SnapshotRow
 	30, // 37: dialkv.log.v1.SnapshotRow.held:type_name -> dialkv.log.v1.Dot
-	44, // 38: dialkv.log.v1.APRequest.get:type_name -> dialkv.log.v1.APGetRequest
-	45, // 39: dialkv.log.v1.APResponse.get:type_name -> dialkv.log.v1.APGetResponse
+	45, // 38: dialkv.log.v1.APRequest.get:type_name -> dialkv.log.v1.APGetRequest
+	46, // 39: dialkv.log.v1.APResponse.get:type_name -> dialkv.log.v1.APGetResponse
 	35, // 40: dialkv.log.v1.APGetRequest.vector:type_name -> dialkv.log.v1.Vector
 	35, // 41: dialkv.log.v1.APGetResponse.vector:type_name -> dialkv.log.v1.Vector
 	33, // 42: dialkv.log.v1.APGetResponse.siblings:type_name -> dialkv.log.v1.Sibling
 	4,  // 43: dialkv.log.v1.CatalogNode.state:type_name -> dialkv.log.v1.CatalogNode.State
-	48, // 44: dialkv.log.v1.CatalogKeyspace.placement:type_name -> dialkv.log.v1.CatalogGroup
+	49, // 44: dialkv.log.v1.CatalogKeyspace.placement:type_name -> dialkv.log.v1.CatalogGroup
 	45, // [45:45] is the sub-list for method output_type
 	45, // [45:45] is the sub-list for method input_type
 	45, // [45:45] is the sub-list for extension type_name
@@ -4154,16 +4276,16 @@ func file_log_v1_log_proto_init() {
 		(*CPResponse_ReadIndex)(nil),
 		(*CPResponse_Applied)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[31].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[32].OneofWrappers = []any{
 		(*Frame_Hello)(nil),
 		(*Frame_Entries)(nil),
 		(*Frame_Ack)(nil),
 		(*Frame_Snapshot)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[37].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[38].OneofWrappers = []any{
 		(*APRequest_Get)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[38].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[39].OneofWrappers = []any{
 		(*APResponse_Get)(nil),
 	}
 	type x struct{}
@@ -4172,7 +4294,7 @@ func file_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_log_v1_log_proto_rawDesc), len(file_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -189,17 +189,16 @@ func (g *groups) list() map[store.GroupID]*group {
 }
 
 func (n *Node) openGroup(id store.GroupID, k shard.Keyspace) (replica, error) {
-	members := k.Members(id.Shard)
 	if k.Mode == store.CP {
 		var founders []string
 		if k.Move(id.Shard).Changes == 0 {
-			founders = members
+			founders = k.Members(id.Shard)
 		}
 		r, err := n.openCP(n.parts, id, founders)
 		return consensus{r}, err
 	}
 	r, err := ap.Open(ap.Config{
-		Node: n.cfg.Node, Group: id, Members: members,
+		Node: n.cfg.Node, Group: id, Placement: placementOf(k, id.Shard),
 		Policy: k.Policy, W: k.W, Durability: k.Durability,
 		Engine: n.engine, Peers: streams{calls{n.pool, id}}, Clock: n.cfg.Clock,
 		LogBytes: n.cfg.Storage.CausalLog, Events: n.causalEvents(id),

@@ -76,8 +76,11 @@ func (n *Node) live(ctx context.Context, g *group) error {
 	n.refresh()
 	var ended firstError
 	side := start(ctx, &ended, func(ctx context.Context) error {
-		if c, ok := r.(consensus); ok {
-			n.tend(ctx, g, c.Replica)
+		switch r := r.(type) {
+		case consensus:
+			n.tend(ctx, g, r.Replica)
+		case causal:
+			n.place(ctx, g, r.Replica)
 		}
 		return nil
 	})

@@ -25,20 +25,23 @@ const (
 // the next leader goes on with: what there is to do is what the group's configuration
 // and the record differ in.
 func (n *Node) tend(ctx context.Context, g *group, r *cp.Replica) {
-	n.attend(ctx, r, func() <-chan struct{} { return nil }, func(ctx context.Context) error { return n.tendGroup(ctx, g, r) })
+	n.attend(ctx, g.id, r.LeaderChanged, never, func(ctx context.Context) error { return n.tendGroup(ctx, g, r) })
 }
+
+// never is a change that nobody waits for.
+func never() <-chan struct{} { return nil }
 
 // attend calls do when the catalog, the group's leader, the drain or what else is
 // watched changes, and again after a pause when it failed.
-func (n *Node) attend(ctx context.Context, r *cp.Replica, watch func() <-chan struct{}, do func(context.Context) error) {
+func (n *Node) attend(ctx context.Context, id store.GroupID, leader, watch func() <-chan struct{}, do func(context.Context) error) {
 	for pause := tendPause; ctx.Err() == nil; {
-		next, changed, drained, watched := n.catalog.Next(), r.LeaderChanged(), n.drained(), watch()
+		next, changed, drained, watched := n.catalog.Next(), leader(), n.drained(), watch()
 		err := do(ctx)
 		var again <-chan time.Time
 		if err == nil {
 			pause = tendPause
 		} else {
-			n.cfg.Logger.Log(ctx, levelOf(err), "a group is not as it shall be", "node", n.cfg.Node, "group", r.Status().Group.String(), "error", err)
+			n.cfg.Logger.Log(ctx, levelOf(err), "a group is not as it shall be", "node", n.cfg.Node, "group", id.String(), "error", err)
 			again = time.After(pause)
 			pause = min(2*pause, tendMost)
 		}

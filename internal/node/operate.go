@@ -163,7 +163,7 @@ func (n *Node) groupOwner(ctx context.Context, id uint64, name string, number ui
 	return k, nil
 }
 
-// AlterKeyspace changes how many replicas a cp keyspace shall have and returns when its
+// AlterKeyspace changes how many replicas a keyspace shall have and returns when its
 // groups have as many. It goes on whether that is awaited or not.
 func (n *Node) AlterKeyspace(ctx context.Context, r *kvpb.AlterKeyspaceRequest) (*kvpb.AlterKeyspaceResponse, error) {
 	k, err := n.catalog.AlterKeyspace(ctx, r.Name, int(r.Replicas))

@@ -32,24 +32,19 @@ func (v removal) check() error {
 		return v.refuse(store.Unavailable, v.node+" does not answer, so it cannot give its replicas away",
 			fmt.Sprintf("kvctl node restart %s, or if it never comes back kvctl cluster remove %[1]s --dead", v.node))
 	}
-	var causal []string
 	for _, k := range v.topology.Keyspaces {
 		for s := range k.Placement {
 			if !slices.Contains(k.Members(uint32(s)), v.node) {
 				continue
 			}
-			if !shard.Movable(k) {
-				causal = append(causal, k.Name)
-				break
+			check := v.checkGroup
+			if k.Mode == store.AP {
+				check = v.checkCausal
 			}
-			if err := v.checkGroup(k, uint32(s)); err != nil {
+			if err := check(k, uint32(s)); err != nil {
 				return err
 			}
 		}
-	}
-	if len(causal) > 0 {
-		return v.refuse(store.Unsupported, "the members of an ap group cannot change yet, and "+v.node+" holds replicas of "+strings.Join(causal, ", "),
-			"leave the node in, or delete the ap keyspace")
 	}
 	return v.checkCatalog()
 }
@@ -58,7 +53,8 @@ func (v removal) refuse(code store.Code, msg, try string) error {
 	return &store.Error{Code: code, Op: "remove", Node: v.node, Msg: msg + "; nothing was changed", Try: try}
 }
 
-// checkGroup wants a leader, and a majority of those that stay and of who comes.
+// checkGroup wants of a cp group a leader, and a majority of those that stay and of who
+// comes.
 func (v removal) checkGroup(k shard.Keyspace, s uint32) error {
 	id := store.GroupID{Keyspace: k.ID, Shard: s}
 	stay := slices.DeleteFunc(k.Target(s), func(name string) bool { return name == v.node })
@@ -68,8 +64,7 @@ func (v removal) checkGroup(k shard.Keyspace, s uint32) error {
 	}
 	switch {
 	case len(stay) == 0:
-		return v.refuse(store.Invalid, fmt.Sprintf("%s has the only replica of group %v of %s, and no other node can take it", v.node, id, k.Name),
-			"kvctl cluster add first, or kvctl keyspace delete "+k.Name)
+		return v.onlyReplica(id, k)
 	case !v.led(id):
 		return &store.Error{
 			Code: store.Unavailable, Op: "remove", Node: v.node, Cause: errNoLeader,
@@ -82,6 +77,32 @@ func (v removal) checkGroup(k shard.Keyspace, s uint32) error {
 			"bring back "+strings.Join(lacking, ", "))
 	}
 	return nil
+}
+
+// checkCausal wants of an ap group somebody who has the data and stays. A node that is
+// not dead leaves only when all who stay have what it has, so their nodes must answer.
+func (v removal) checkCausal(k shard.Keyspace, s uint32) error {
+	id := store.GroupID{Keyspace: k.ID, Shard: s}
+	stay := slices.DeleteFunc(k.Target(s), func(name string) bool { return name == v.node })
+	answer, away := v.healthy(id, stay, stay)
+	holders, lacking := v.healthy(id, stay, nil)
+	switch {
+	case len(stay) == 0 && (v.dead || !v.replacement(k.Members(s))):
+		return v.onlyReplica(id, k)
+	case v.dead && holders == 0:
+		return v.refuse(store.Unavailable,
+			fmt.Sprintf("nobody who answers has what %s has of group %v of %s", v.node, id, k.Name), "bring back one of "+strings.Join(lacking, ", "))
+	case !v.dead && answer < len(stay):
+		return v.refuse(store.Unavailable,
+			fmt.Sprintf("%s cannot give away what it has of group %v of %s while %s is away", v.node, id, k.Name, strings.Join(away, ", ")),
+			"bring back "+strings.Join(away, ", "))
+	}
+	return nil
+}
+
+func (v removal) onlyReplica(id store.GroupID, k shard.Keyspace) error {
+	return v.refuse(store.Invalid, fmt.Sprintf("%s has the only replica of group %v of %s, and no other node can take it", v.node, id, k.Name),
+		"kvctl cluster add first, or kvctl keyspace delete "+k.Name)
 }
 
 func (v removal) checkCatalog() error {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/store"
 )
 
 // farewell is how long a removed node is given to hear that it was removed, before
@@ -18,7 +19,7 @@ const farewell = 2 * time.Second
 // that lack a member get one.
 func (n *Node) tendCatalog(ctx context.Context) error {
 	s := steward{Node: n, seen: make(map[string]time.Time)}
-	n.attend(ctx, n.system, n.members.Changed, func(ctx context.Context) error {
+	n.attend(ctx, store.CatalogGroup, n.system.LeaderChanged, n.members.Changed, func(ctx context.Context) error {
 		n.checkReady()
 		if n.system.Status().Role != "leader" {
 			return nil

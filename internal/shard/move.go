@@ -36,10 +36,11 @@ func (s State) String() string {
 // are both among the group's members, so that every node that may have a replica is
 // named: one that is not named has none, or may drop it.
 type Move struct {
-	Joining []string // of the members: they have no vote yet
-	Leaving []string // of the members: on their way out
+	Joining []string // of the members: they have no vote, or do not count, yet
+	Leaving []string // of the members: on their way out; a newcomer that is given up is joining too
 	// Changes counts the changes since the group was made. Its members found the
-	// group as long as it is 0; from then on a new member joins and never founds.
+	// group as long as it is 0; from then on a new member joins and never founds. Of
+	// an ap group it is the epoch of the placement.
 	Changes uint64
 }
 
@@ -69,9 +70,6 @@ func without(list, out []string) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(name string) bool { return slices.Contains(out, name) })
 }
 
-// Movable reports whether the members of the keyspace's groups can change.
-func Movable(k Keyspace) bool { return k.Mode == store.CP }
-
 // Step is the next change of a group's members, and the record as it is after it.
 type Step struct {
 	Keyspace Keyspace // as it is before
@@ -80,11 +78,15 @@ type Step struct {
 	Move     Move
 }
 
-// Repair plans the next change of each cp group that does not have the members it
-// shall have: those on nodes that leave are replaced, and a group with too few
-// members gets one. A group changes one member at a time: while one is joining or
-// leaving, nothing new begins, except that a newcomer which is lost itself is
-// replaced. alive says who may get a replica now.
+// Newcomers are those that join and shall stay.
+func (m Move) Newcomers() []string { return without(m.Joining, m.Leaving) }
+
+// Repair plans the next change of each group that does not have the members it shall
+// have: those on nodes that leave are replaced, and a group with too few members gets
+// one. A group changes one member at a time: while one is joining or leaving, nothing
+// new begins, except that a newcomer which is lost itself is replaced, and that a dead
+// member of an ap group is out at once: nothing of it is waited for, and the others
+// would wait for it. alive says who may get a replica now.
 func Repair(t Topology, alive func(node string) bool) []Step {
 	p := planner{states: make(map[string]State), zones: make(map[string]string), load: make(map[string]int)}
 	for _, n := range t.Nodes {
@@ -120,16 +122,16 @@ type planner struct {
 
 // next plans the next change of one group.
 func (p *planner) next(k Keyspace, s uint32) (Step, bool) {
-	if !Movable(k) {
-		return Step{}, false
-	}
 	step := Step{Keyspace: k, Shard: s, Members: slices.Clone(k.Members(s)), Move: k.Move(s)}
+	if k.Mode == store.AP {
+		step = p.bury(step)
+	}
 	joining, leaving := slices.Clone(step.Move.Joining), slices.Clone(step.Move.Leaving)
 	lost := func(name string) bool { return p.state(name) != Member }
 	// A newcomer that is lost goes again, whatever else is under way.
-	for _, name := range without(joining, leaving) {
+	for _, name := range step.Move.Newcomers() {
 		if lost(name) {
-			joining, leaving = without(joining, []string{name}), append(leaving, name)
+			leaving = append(leaving, name)
 		}
 	}
 	if step.Move.Settled() {
@@ -139,20 +141,37 @@ func (p *planner) next(k Keyspace, s uint32) (Step, bool) {
 	}
 	target := without(step.Members, leaving)
 	if step.Move.Settled() && len(leaving) == 0 && len(target) > k.Replicas && k.Replicas > 0 {
-		leaving = append(leaving, p.spare(target))
-		p.load[leaving[0]]--
+		if name, ok := p.spare(k.Mode, target); ok {
+			leaving = append(leaving, name)
+			p.load[name]--
+		}
 	}
-	if len(joining) == 0 && len(target) < k.Replicas {
+	if len(without(joining, leaving)) == 0 && len(target) < k.Replicas {
 		if name, ok := p.choose(step.Members, target); ok {
 			step.Members, joining = append(step.Members, name), append(joining, name)
 			p.load[name]++
 		}
 	}
-	if slices.Equal(joining, step.Move.Joining) && slices.Equal(leaving, step.Move.Leaving) {
+	if slices.Equal(step.Members, k.Members(s)) && slices.Equal(joining, k.Move(s).Joining) && slices.Equal(leaving, k.Move(s).Leaving) {
 		return Step{}, false
 	}
 	step.Move = Move{Joining: joining, Leaving: leaving, Changes: step.Move.Changes + 1}
 	return step, true
+}
+
+// bury takes the first dead member out of a group, unless it is the last to serve.
+func (p *planner) bury(step Step) Step {
+	i := slices.IndexFunc(step.Members, func(name string) bool { return p.state(name) >= Dead })
+	if i < 0 {
+		return step
+	}
+	out := step.Members[i : i+1]
+	if len(without(without(step.Members, step.Move.Joining), out)) == 0 {
+		return step
+	}
+	step.Move.Joining, step.Move.Leaving = without(step.Move.Joining, out), without(step.Move.Leaving, out)
+	step.Members = without(step.Members, out)
+	return step
 }
 
 // state is that of a node; one that the catalog does not name is gone.
@@ -179,8 +198,15 @@ func (p *planner) firstLost(members []string) int {
 }
 
 // spare is the member that a group with too many gives up: one that is not alive, or
-// the one whose node has the most replicas.
-func (p *planner) spare(members []string) string {
+// the one whose node has the most replicas. Of an ap group it is alive: it has to give
+// away what only it has.
+func (p *planner) spare(mode store.Mode, members []string) (string, bool) {
+	if mode == store.AP {
+		members = slices.DeleteFunc(slices.Clone(members), func(name string) bool { return !slices.Contains(p.candidates, name) })
+	}
+	if len(members) == 0 {
+		return "", false
+	}
 	return slices.MaxFunc(members, func(a, b string) int {
 		if up := slices.Contains(p.candidates, b); up != slices.Contains(p.candidates, a) {
 			if up {
@@ -189,7 +215,7 @@ func (p *planner) spare(members []string) string {
 			return -1
 		}
 		return cmp.Compare(p.load[a], p.load[b])
-	})
+	}), true
 }
 
 // choose picks the node that gets a replica: in a zone where the group has none, if

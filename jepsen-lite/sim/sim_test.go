@@ -94,6 +94,22 @@ func judge(t *testing.T, r *scenario.Recording) scenario.Outcome {
 	return outcome
 }
 
+// TestMembersComeAndGo replaces one node after the other, with cuts in between, under
+// workloads of ap keyspaces.
+func TestMembersComeAndGo(t *testing.T) {
+	for i, name := range []string{"roaming", "causal", "counter"} {
+		t.Run(name, func(t *testing.T) {
+			outcome := judge(t, record(t, scenario.Options{
+				Load:   workload.Config{Workload: name, Duration: time.Minute, Rate: defaultRate, Seed: *seed + int64(i)},
+				Faults: []string{nemesis.Membership, nemesis.Partition},
+			}, world{time.Millisecond, short}))
+			if outcome.Verdict != check.Pass {
+				t.Errorf("verdict %s", outcome.Verdict)
+			}
+		})
+	}
+}
+
 // TestSim keeps five production nodes under cuts and crashes for some virtual minutes
 // with each workload, and has the history judged.
 func TestSim(t *testing.T) {

@@ -1,8 +1,6 @@
 package ap
 
 import (
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
@@ -19,6 +17,7 @@ type acks struct {
 type confirmed struct {
 	life   uint64 // which of its streams
 	vector causal.Vector
+	epoch  uint64 // of the placement it had confirmed when it said so
 }
 
 func newAcks() *acks {
@@ -27,7 +26,7 @@ func newAcks() *acks {
 
 // greet begins a new stream of the peer, of which the hello replaces whatever was
 // acknowledged before: the peer may have crashed and lost what was not synced.
-func (a *acks) greet(peer string, vector causal.Vector) (life uint64) {
+func (a *acks) greet(peer string, vector causal.Vector, epoch uint64) (life uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.peers[peer]
@@ -36,21 +35,21 @@ func (a *acks) greet(peer string, vector causal.Vector) (life uint64) {
 		a.peers[peer] = p
 	}
 	p.life++
-	p.vector = vector
+	p.vector, p.epoch = vector, epoch
 	a.wake()
 	return p.life
 }
 
 // confirm records an acknowledgement. It reports false if the peer has opened
 // another stream since; what comes on the older one does not count.
-func (a *acks) confirm(peer string, life uint64, vector causal.Vector) bool {
+func (a *acks) confirm(peer string, life uint64, vector causal.Vector, epoch uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.peers[peer]
 	if p.life != life {
 		return false
 	}
-	p.vector = vector
+	p.vector, p.epoch = vector, epoch
 	a.wake()
 	return true
 }
@@ -61,25 +60,47 @@ func (a *acks) wake() {
 	a.changed = make(chan struct{})
 }
 
-// holders returns the peers that hold d, and a channel that is closed when there
-// may be more.
-func (a *acks) holders(d causal.Dot) ([]string, <-chan struct{}) {
+// place forgets what was said by those who are no members any more, and ends their
+// streams: one that comes back begins with nothing.
+func (a *acks) place(members *placed) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for name, p := range a.peers {
+		if !members.isPeer(name) {
+			p.life++
+			p.vector, p.epoch = nil, 0
+		}
+	}
+	a.wake()
+}
+
+// news is closed when a peer has said more.
+func (a *acks) news() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed
+}
+
+// holders returns those of the peers that hold d, and a channel that is closed when
+// there may be more.
+func (a *acks) holders(peers []string, d causal.Dot) ([]string, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var nodes []string
-	for _, node := range slices.Sorted(maps.Keys(a.peers)) {
-		if a.peers[node].vector.Has(d) {
+	for _, node := range peers {
+		if p := a.peers[node]; p != nil && p.vector.Has(d) {
 			nodes = append(nodes, node)
 		}
 	}
 	return nodes, a.changed
 }
 
-// said is what the peer said last that it holds; nil if it has said nothing.
-func (a *acks) said(peer string) causal.Vector {
+// said is what the peer said last that it holds; nil if it has said nothing since it
+// confirmed the epoch.
+func (a *acks) said(peer string, epoch uint64) causal.Vector {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p := a.peers[peer]; p != nil {
+	if p := a.peers[peer]; p != nil && p.epoch >= epoch {
 		return p.vector
 	}
 	return nil

@@ -82,10 +82,14 @@ type Replica struct {
 	pins    *engine.Pins[pinned] // views of scans between their pages
 	acks    *acks
 	settled settled // owned by the applier
+	placed  atomic.Pointer[placed]
 	fresh   *freshness
 	clocks  *clocks
 	heard   atomic.Pointer[time.Time] // when a frame came from any peer
 	running atomic.Bool
+
+	departed bool // owned by the applier: the heirs hold all that this replica will ever hold
+
 	stopped chan struct{} // closed when the applier has ended
 }
 
@@ -103,6 +107,10 @@ func Open(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ap: open group %s: %w", cfg.Group, err)
 	}
+	placed, err := loadPlaced(space, cfg.Node, cfg.Placement)
+	if err != nil {
+		return nil, fmt.Errorf("ap: open group %s: %w", cfg.Group, err)
+	}
 	state.prune = mutant.M17 && cfg.Policy == store.LWW
 	r := &Replica{
 		cfg:     cfg,
@@ -115,12 +123,13 @@ func Open(cfg Config) (*Replica, error) {
 		views:   newViews(),
 		pins:    engine.NewPins[pinned](),
 		acks:    newAcks(),
-		settled: newSettled(cfg.peers()),
-		fresh:   newFreshness(cfg.peers()),
 		clocks:  newClocks(cfg.Clock),
 		stopped: make(chan struct{}),
+		settled: newSettled(placed.peers),
+		fresh:   newFreshness(placed),
 	}
-	state.own = r.actor
+	r.placed.Store(placed)
+	state.own, state.closed = r.actor, !placed.isMember()
 	return r, nil
 }
 
@@ -149,10 +158,11 @@ func (r *Replica) Run(ctx context.Context) error {
 	defer cancel()
 	var parts sync.WaitGroup
 	r.publish()
-	r.cfg.Events.Ready()
-	for _, peer := range r.cfg.peers() {
-		parts.Go(func() { r.pull(ctx, peer) })
+	if r.placed.Load().serves() {
+		r.cfg.Events.Ready()
 	}
+	parts.Go(func() { r.pullAll(ctx) })
+	parts.Go(func() { r.enter(ctx) })
 	parts.Go(func() { r.pins.Run(ctx) })
 	err := r.apply(ctx)
 	cancel()
@@ -168,12 +178,17 @@ func (r *Replica) Run(ctx context.Context) error {
 
 // Status is a cheap, local look at the replica.
 func (r *Replica) Status() store.Status {
+	p := r.placed.Load()
 	s := store.Status{
 		Group:   r.cfg.Group,
 		Mode:    store.AP,
 		Node:    r.cfg.Node,
 		Role:    role,
-		Members: slices.Clone(r.cfg.Members),
+		Members: slices.Clone(p.Members),
+		Epoch:   p.Epoch,
+	}
+	if len(p.Joining) > 0 {
+		s.NonVoters = slices.Clone(p.Joining)
 	}
 	vector, _, err := r.views.peek()
 	switch {
@@ -182,8 +197,10 @@ func (r *Replica) Status() store.Status {
 	case vector == nil:
 		s.Detail = "it has not started"
 	default:
-		s.Ready = true
-		s.Detail = r.clocks.detail()
+		s.Ready, s.Detail = true, r.clocks.detail()
+		if !p.serves() {
+			s.Ready, s.Detail = false, catchingUp
+		}
 		s.Vector, s.Revision = vector.String(), vector.Sum()
 	}
 	return s
@@ -191,10 +208,6 @@ func (r *Replica) Status() store.Status {
 
 // role is what every replica of a group without a leader is.
 const role = "replica"
-
-func (r *Replica) isPeer(node string) bool {
-	return node != r.cfg.Node && slices.Contains(r.cfg.Members, node)
-}
 
 // fault is an error of this replica.
 func (r *Replica) fault(code store.Code, op, msg, try string) *store.Error {

@@ -278,7 +278,7 @@ func TestWhatApCannotDoIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	_, err := Open(Config{Node: "n1", Members: []string{"n2"}})
+	_, err := Open(Config{Node: "n1", Placement: Placement{Members: []string{"n2"}}})
 	if !errors.Is(err, store.Invalid) {
 		t.Errorf("the error is %v", err)
 	}

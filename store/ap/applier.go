@@ -43,6 +43,7 @@ func (w *localWrite) size() int64 { return int64(len(w.cmd.Key) + len(w.cmd.Fiel
 
 // remoteBatch is what one frame from a peer brought, in the peer's order.
 type remoteBatch struct {
+	peer    string
 	entries []entry
 
 	err  error // written by the applier before it closes done
@@ -157,9 +158,10 @@ func (r *Replica) apply(ctx context.Context) error {
 	}
 }
 
-// fromPeers is nobody's channel while a snapshot is merged.
+// fromPeers is nobody's channel while a snapshot is merged, or the replica is about to
+// leave.
 func (r *Replica) fromPeers() <-chan *remoteBatch {
-	if r.state.merging {
+	if r.state.merging || r.state.closed {
 		return nil
 	}
 	return r.remote
@@ -229,7 +231,7 @@ func (r *Replica) trim(g *group) (bool, error) {
 	if len(r.state.cuts) == 0 || !g.idle && r.state.last().position+uint64(g.applied) <= r.state.position {
 		return false, nil
 	}
-	peers := r.cfg.peers()
+	peers := r.placed.Load().peers
 	return r.state.trim(r.cfg.LogBytes/keepPart, r.cfg.LogBytes, func(v causal.Vector) bool { return r.acks.hold(peers, v) })
 }
 
@@ -262,6 +264,9 @@ func (r *Replica) execute(g *group, w *localWrite) (executed, error) {
 			return did, err
 		}
 	}
+	if !r.placed.Load().takes() {
+		return executed{}, notTaken()
+	}
 	siblings, err := r.state.siblings(w.cmd.Key)
 	if err != nil {
 		return executed{}, err
@@ -284,10 +289,24 @@ func (r *Replica) execute(g *group, w *localWrite) (executed, error) {
 	return did, r.state.remember(w.cmd.Request, did)
 }
 
+func notTaken() error {
+	return &store.Error{
+		Code: store.Unavailable, Try: "another replica",
+		Msg: "this replica takes no writes: it has not caught up since it joined, or is about to leave",
+	}
+}
+
+// errStranger ends a stream of a node that was a member when it was opened.
+var errStranger = errors.New("the peer is not a member of the group any more")
+
 // applyRemote applies what is new of a peer's batch. Duplicates are skipped: the
 // same write may come from every peer that has it.
 func (r *Replica) applyRemote(g *group, b *remoteBatch) error {
 	g.batches = append(g.batches, b)
+	if !r.placed.Load().isPeer(b.peer) {
+		b.err = errStranger
+		return nil
+	}
 	for i := range b.entries {
 		e := &b.entries[i]
 		have := r.state.vector[e.Dot.Actor]

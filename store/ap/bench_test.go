@@ -16,7 +16,7 @@ func single(b *testing.B, d store.Durability) *Replica {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r, err := Open(Config{Node: "n1", Members: []string{"n1"}, Engine: e, Durability: d})
+	r, err := Open(Config{Node: "n1", Placement: Placement{Members: []string{"n1"}}, Engine: e, Durability: d})
 	if err != nil {
 		b.Fatal(err)
 	}

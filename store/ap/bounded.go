@@ -54,7 +54,7 @@ func (r *Replica) counted(peer string, actor causal.Actor, held causal.Vector) {
 	if err != nil {
 		return
 	}
-	r.fresh.answered(peer, time.Now(), causal.VectorOf(causal.Dot{Actor: actor, N: held[actor]}), have)
+	r.fresh.answered(peer, report{asked: time.Now(), held: causal.VectorOf(causal.Dot{Actor: actor, N: held[actor]})}, have)
 }
 
 // tooStale says which member was not heard, and how fresh the view was known to be

@@ -199,9 +199,9 @@ func others(names []string, without int) []string {
 }
 
 func TestProofFromBeforeASuspensionIsOld(t *testing.T) {
-	f := newFreshness([]string{"n2"})
+	f := newFreshness(newPlaced(Placement{Members: []string{"n1", "n2"}}, "n1", true))
 	now := time.Now()
-	f.answered("n2", now, causal.Vector{}, causal.Vector{})
+	f.answered("n2", report{asked: now}, causal.Vector{})
 	if age, ok := f.age(now.Add(time.Second), nil); !ok || age != time.Second {
 		t.Errorf("age %v, %v", age, ok)
 	}
@@ -213,11 +213,11 @@ func TestProofFromBeforeASuspensionIsOld(t *testing.T) {
 }
 
 func TestAnswersThatWaitAreBounded(t *testing.T) {
-	f := newFreshness([]string{"n2"})
+	f := newFreshness(newPlaced(Placement{Members: []string{"n1", "n2"}}, "n1", true))
 	began := time.Now()
 	ahead := causal.Vector{5: 1}
 	for i := range 10 * mostOpen {
-		f.answered("n2", began.Add(time.Duration(i)), ahead, nil)
+		f.answered("n2", report{asked: began.Add(time.Duration(i)), held: ahead}, nil)
 	}
 	if open := len(f.peers["n2"].open); open != mostOpen {
 		t.Errorf("%d answers wait", open)

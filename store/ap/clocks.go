@@ -2,6 +2,7 @@ package ap
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -52,6 +53,13 @@ func (c *clocks) heard(peer string, ms int64, asked, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.peers[peer] = reading{time.UnixMilli(ms).Add(took / 2), now}
+}
+
+// place forgets the clocks of those who are no members any more.
+func (c *clocks) place(p *placed) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.peers, func(peer string, _ reading) bool { return !p.isPeer(peer) })
 }
 
 // now is the time to stamp writes with.

@@ -27,6 +27,7 @@ const (
 	rowLog       = 'l' // position → Write
 	rowSelf      = 'm' // → Vector: what the replica is
 	rowMilestone = 'p' // actor, number → position of that write in the log
+	rowPlacement = 'n' // → Placement
 	rowRequest   = 'r' // session, number → Executed
 	rowStaged    = 's' // key → Siblings of a snapshot
 )

@@ -12,11 +12,12 @@ import (
 
 // Config opens a replica.
 type Config struct {
-	// Node is this node's name; it is one of Members.
+	// Node is this node's name; it is one of the members.
 	Node  string
 	Group store.GroupID
-	// Members are the nodes that hold the group.
-	Members []string
+	// Placement says who holds the group, as far as the caller knows. A replica that
+	// has confirmed a newer one goes on with that.
+	Placement Placement
 	// Policy is how concurrent values are shown and when a write is refused for
 	// them. Default lww.
 	Policy store.Policy
@@ -31,7 +32,7 @@ type Config struct {
 	// Engine keeps the state, in a space of the group's own. It stays the
 	// caller's, who closes it after Run has returned.
 	Engine *engine.Engine
-	// Peers reaches the other members. It may be nil if there are none.
+	// Peers reaches the other members. It may be nil if there never are any.
 	Peers Peers
 	// Clock feeds the hybrid clock, the peers' too, and says when a TTL has passed.
 	// Default time.Now.
@@ -61,7 +62,7 @@ type Stream interface {
 // Events tells what happens inside; every function is optional and must return at
 // once.
 type Events struct {
-	// Ready is called once, when the replica serves.
+	// Ready is called when the replica begins to serve.
 	Ready func()
 	// Committed is called after every batch that reached the disk: how many
 	// writes it held, how many of them this replica took, how long it took.
@@ -98,7 +99,7 @@ func (c Config) withDefaults() Config {
 		c.Clock = time.Now
 	}
 	c.Events = c.Events.withDefaults()
-	c.Members = slices.Sorted(slices.Values(c.Members))
+	c.Placement = c.Placement.clone()
 	return c
 }
 
@@ -131,14 +132,15 @@ func (c Config) validate() error {
 	invalid := func(format string, args ...any) error {
 		return &store.Error{Code: store.Invalid, Group: c.Group, Node: c.Node, Msg: "ap config: " + fmt.Sprintf(format, args...)}
 	}
+	members := c.Placement.Members
 	switch {
-	case !slices.Contains(c.Members, c.Node):
-		return invalid("node %q is not one of the members %q", c.Node, c.Members)
-	case len(slices.Compact(slices.Clone(c.Members))) != len(c.Members):
-		return invalid("the members %q name a node twice", c.Members)
+	case !slices.Contains(members, c.Node):
+		return invalid("node %q is not one of the members %q", c.Node, members)
+	case len(slices.Compact(slices.Clone(members))) != len(members):
+		return invalid("the members %q name a node twice", members)
 	case c.Engine == nil:
 		return invalid("there is no engine")
-	case c.Peers == nil && len(c.Members) > 1:
+	case c.Peers == nil && len(members) > 1:
 		return invalid("there is no way to the other members")
 	case c.Policy < store.LWW || c.Policy > store.Map:
 		return invalid("%s is no conflict policy", c.Policy)
@@ -148,9 +150,4 @@ func (c Config) validate() error {
 		return invalid("%s is not offered", c.Durability)
 	}
 	return nil
-}
-
-// peers are the members without this node.
-func (c Config) peers() []string {
-	return slices.DeleteFunc(slices.Clone(c.Members), func(m string) bool { return m == c.Node })
 }

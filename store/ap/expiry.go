@@ -39,7 +39,7 @@ type deadlines struct {
 
 // graceOf is how long past the deadline a member deletes what another one took.
 func graceOf(c Config) uint64 {
-	rank := slices.Index(c.Members, c.Node)
+	rank := slices.Index(c.Placement.Members, c.Node)
 	return uint64((expiryGrace + time.Duration(rank)*expiryStep).Milliseconds())
 }
 
@@ -150,8 +150,8 @@ func (s *state) overdue(now uint64, most int) ([]overdue, error) {
 
 // untilDue is how long the applier may wait for the next deadline.
 func (r *Replica) untilDue() time.Duration {
-	if r.state.next == 0 {
-		return time.Hour // whoever adds a deadline looks again
+	if r.state.next == 0 || !r.placed.Load().takes() {
+		return time.Hour // whoever adds a deadline, or lets this replica write, looks again
 	}
 	left := time.UnixMilli(int64(r.state.next)).Sub(r.cfg.Clock())
 	return min(max(left, 0), expiryLook)
@@ -160,7 +160,7 @@ func (r *Replica) untilDue() time.Duration {
 // expire deletes, by this node's clock, what is due.
 func (r *Replica) expire(g *group) error {
 	now := uint64(max(0, r.cfg.Clock().UnixMilli()))
-	if r.state.next == 0 || r.state.next > now {
+	if r.state.next == 0 || r.state.next > now || !r.placed.Load().takes() {
 		return nil
 	}
 	list, err := r.state.overdue(now, expiryBatch)

@@ -18,14 +18,16 @@ const mostOpen = 16
 // else. Once our view covers that, it has everything the peer had acknowledged when
 // it was asked. A view is as fresh as its worst peer.
 type freshness struct {
-	mu    sync.Mutex
-	peers map[string]*proofs
-	heard chan struct{} // closed when a peer has answered
+	mu      sync.Mutex
+	peers   map[string]*proofs
+	members *placed
+	heard   chan struct{} // closed when a peer has answered, or the members have changed
 }
 
 // proofs are of one peer.
 type proofs struct {
 	proved time.Time     // when the peer was asked what we now cover; zero: never
+	serves uint64        // the newest epoch confirmed in an answer that we cover, of a peer that served; joiners' epochs are above 0
 	open   []report      // not covered yet, in the order they were asked for
 	sent   time.Time     // when the newest question left
 	ask    chan struct{} // of one: a question shall leave at once
@@ -33,30 +35,53 @@ type proofs struct {
 
 // report is what a peer held when it had been asked.
 type report struct {
-	asked time.Time
-	held  causal.Vector
+	asked  time.Time
+	held   causal.Vector
+	epoch  uint64 // of the placement that the peer knew
+	serves bool   // the peer is complete
 }
 
-func newFreshness(peers []string) *freshness {
-	f := &freshness{peers: map[string]*proofs{}, heard: make(chan struct{})}
-	for _, p := range peers {
-		f.peers[p] = &proofs{ask: make(chan struct{}, 1)}
+func newFreshness(members *placed) *freshness {
+	return &freshness{peers: map[string]*proofs{}, members: members, heard: make(chan struct{})}
+}
+
+// place changes whom a view must be fresh of. Answers that were ahead of the placement
+// begin to count.
+func (f *freshness) place(members *placed) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.members = members
+	f.wake()
+}
+
+// wake is called with mu held.
+func (f *freshness) wake() {
+	close(f.heard)
+	f.heard = make(chan struct{})
+}
+
+// of is called with mu held.
+func (f *freshness) of(peer string) *proofs {
+	p := f.peers[peer]
+	if p == nil {
+		p = &proofs{ask: make(chan struct{}, 1)}
+		f.peers[peer] = p
 	}
-	return f
+	return p
 }
 
 // asking is told that a question to the peer is about to leave.
 func (f *freshness) asking(peer string, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.peers[peer].sent = now
+	f.of(peer).sent = now
 }
 
 // wanted tells the peer's stream that a question shall leave at once.
 func (f *freshness) wanted(peer string) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.peers[peer].ask
+	return f.of(peer).ask
 }
 
 // hurry makes a question leave to the peer at once, over a stream that is opened at
@@ -64,7 +89,7 @@ func (f *freshness) wanted(peer string) <-chan struct{} {
 func (f *freshness) hurry(peer string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.peers[peer].hurry()
+	f.of(peer).hurry()
 }
 
 func (p *proofs) hurry() {
@@ -74,18 +99,16 @@ func (p *proofs) hurry() {
 	}
 }
 
-// answered records that a peer, asked at that time, held the vector. have is what
-// this replica covers.
-func (f *freshness) answered(peer string, asked time.Time, held, have causal.Vector) {
+// answered records a peer's answer. have is what this replica covers.
+func (f *freshness) answered(peer string, what report, have causal.Vector) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	p := f.peers[peer]
+	p := f.of(peer)
 	if len(p.open) < mostOpen {
-		p.open = append(p.open, report{asked, held})
+		p.open = append(p.open, what)
 	}
-	p.settle(have)
-	close(f.heard)
-	f.heard = make(chan struct{})
+	p.settle(have, f.members.Epoch)
+	f.wake()
 }
 
 // reopened forgets the open answers of a peer whose stream has begun anew: it may
@@ -93,15 +116,19 @@ func (f *freshness) answered(peer string, asked time.Time, held, have causal.Vec
 func (f *freshness) reopened(peer string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.peers[peer].open = nil
+	f.of(peer).open = nil
 }
 
 // settle turns what is covered into the proof. The answers of one stream only grow,
-// so the oldest is covered first.
-func (p *proofs) settle(have causal.Vector) {
-	for len(p.open) > 0 && have.Covers(p.open[0].held) {
+// so the oldest is covered first. One of an epoch that this replica has not heard of
+// proves nothing before it has: there may be a member by then that it does not ask.
+func (p *proofs) settle(have causal.Vector, epoch uint64) {
+	for len(p.open) > 0 && p.open[0].epoch <= epoch && have.Covers(p.open[0].held) {
 		if p.open[0].asked.After(p.proved) {
 			p.proved = p.open[0].asked
+		}
+		if p.open[0].serves {
+			p.serves = max(p.serves, p.open[0].epoch)
 		}
 		p.open = p.open[1:]
 	}
@@ -118,8 +145,9 @@ func (f *freshness) age(now time.Time, have causal.Vector) (time.Duration, bool)
 func (f *freshness) worst(now time.Time, have causal.Vector) (peer string, age time.Duration, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for name, p := range f.peers {
-		p.settle(have)
+	for _, name := range f.members.others {
+		p := f.of(name)
+		p.settle(have, f.members.Epoch)
 		if p.proved.IsZero() {
 			return name, 0, false
 		}
@@ -128,6 +156,19 @@ func (f *freshness) worst(now time.Time, have causal.Vector) (peer string, age t
 		}
 	}
 	return peer, age, true
+}
+
+// caughtUp reports whether a view with this vector has all that some serving member
+// had when it had confirmed the placement. Else heard is closed at the next answer.
+func (f *freshness) caughtUp(members *placed, have causal.Vector) (done bool, heard <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range members.others {
+		p := f.of(name)
+		p.settle(have, f.members.Epoch)
+		done = done || p.serves >= members.Epoch
+	}
+	return done, f.heard
 }
 
 // elapsed is how long ago an instant of this process was. The monotonic clock of some
@@ -145,7 +186,8 @@ func elapsed(from, now time.Time) time.Duration {
 func (f *freshness) request(began time.Time, bound time.Duration) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, p := range f.peers {
+	for _, name := range f.members.others {
+		p := f.of(name)
 		if !p.sent.IsZero() && elapsed(p.sent, began) <= bound {
 			continue
 		}

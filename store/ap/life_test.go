@@ -54,7 +54,7 @@ func TestReplicaServesNothingBeforeItRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer e.Close()
-		r, err := Open(Config{Node: "n1", Members: []string{"n1"}, Engine: e})
+		r, err := Open(Config{Node: "n1", Placement: Placement{Members: []string{"n1"}}, Engine: e})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestWriterIsToldWhenTooManyWait(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Open(Config{Node: "n1", Members: []string{"n1"}, Engine: e})
+		r, err := Open(Config{Node: "n1", Placement: Placement{Members: []string{"n1"}}, Engine: e})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestFailedDiskEndsTheReplicaAndLeavesTheWriteUnknown(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Open(Config{Node: "n1", Members: []string{"n1"}, Engine: e})
+		r, err := Open(Config{Node: "n1", Placement: Placement{Members: []string{"n1"}}, Engine: e})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,10 @@ func (r *Replica) merge(theirs causal.Vector) (*merger, error) {
 	return m, m.advance()
 }
 
-var errMerging = errors.New("another snapshot is being merged")
+var (
+	errMerging = errors.New("another snapshot is being merged")
+	errLeaving = errors.New("the replica takes nothing in any more, for it is about to leave")
+)
 
 // beginMerge belongs to the applier.
 func (r *Replica) beginMerge(m *merger) error {
@@ -147,11 +150,17 @@ func (m *merger) flush() error {
 }
 
 // install merges what was staged and publishes it.
-func (m *merger) install() error {
+func (m *merger) install(peer string) error {
 	if err := m.flush(); err != nil {
 		return err
 	}
 	return m.r.run(func() error {
+		switch {
+		case m.r.state.closed:
+			return errLeaving
+		case !m.r.placed.Load().isPeer(peer):
+			return errStranger
+		}
 		if err := m.r.state.install(m.theirs, m.r.syncs()); err != nil {
 			return storageError{err}
 		}

@@ -53,7 +53,7 @@ func (r *recorder) Recv() ([]byte, error) { return nil, errors.New("nothing") }
 // framesOf encodes a hello and then frames.
 func framesOf(t *testing.T, frames ...*logpb.Frame) [][]byte {
 	var r recorder
-	if err := sendHello(&r, 1, nil); err != nil {
+	if err := sendHello(&r, 1, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range frames {
@@ -173,7 +173,7 @@ func loner(t *testing.T, peers Peers, events Events) (*Replica, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Open(Config{Node: "n1", Members: []string{"n1", "n2"}, Engine: e, Peers: peers, Events: events})
+	r, err := Open(Config{Node: "n1", Placement: Placement{Members: []string{"n1", "n2"}}, Engine: e, Peers: peers, Events: events})
 	if err != nil {
 		t.Fatal(err)
 	}

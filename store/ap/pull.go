@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/dialkv/dialkv/internal/logpb"
@@ -17,6 +18,36 @@ const (
 	leastPause = 100 * time.Millisecond
 	mostPause  = time.Second
 )
+
+// pullAll keeps a stream to every peer until ctx ends.
+func (r *Replica) pullAll(ctx context.Context) {
+	var streams sync.WaitGroup
+	defer streams.Wait()
+	ends := map[string]context.CancelFunc{}
+	for ctx.Err() == nil {
+		members := r.placed.Load()
+		for _, peer := range members.peers {
+			if ends[peer] == nil {
+				own, end := context.WithCancel(ctx)
+				ends[peer] = end
+				streams.Go(func() { r.pull(own, peer) })
+			}
+		}
+		for peer, end := range ends {
+			if !members.isPeer(peer) {
+				end()
+				delete(ends, peer)
+			}
+		}
+		select {
+		case <-members.next:
+		case <-ctx.Done():
+		}
+	}
+	for _, end := range ends {
+		end()
+	}
+}
 
 // pull keeps a stream to the peer until ctx ends.
 func (r *Replica) pull(ctx context.Context, peer string) {
@@ -96,7 +127,7 @@ func (p *puller) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := sendHello(p.stream, p.r.actor, vector); err != nil {
+	if err := sendHello(p.stream, p.r.actor, p.r.placed.Load().Epoch, vector); err != nil {
 		return err
 	}
 	beat := time.NewTicker(heartbeat)
@@ -130,7 +161,7 @@ func (p *puller) write(ctx context.Context) error {
 }
 
 func (p *puller) ack(vector causal.Vector, probe bool) error {
-	ack := &logpb.Ack{Durable: protoVector(vector)}
+	ack := &logpb.Ack{Durable: protoVector(vector), Epoch: p.r.placed.Load().Epoch}
 	if probe {
 		now := time.Now()
 		if ack.Probe = p.probes.leave(now); ack.Probe != 0 {
@@ -181,7 +212,7 @@ func (p *puller) take(frame *logpb.Entries) error {
 		return garbage("a frame has %d entries, the limit is %d", len(frame.Writes), frameEntries)
 	}
 	came := time.Now()
-	batch := &remoteBatch{entries: make([]entry, len(frame.Writes)), done: make(chan struct{})}
+	batch := &remoteBatch{peer: p.peer, entries: make([]entry, len(frame.Writes)), done: make(chan struct{})}
 	for i, raw := range frame.Writes {
 		e, err := decodeEntry(raw)
 		if err != nil {
@@ -213,7 +244,7 @@ func (p *puller) take(frame *logpb.Entries) error {
 	if err != nil {
 		return err
 	}
-	p.r.fresh.answered(p.peer, asked, held, have)
+	p.r.fresh.answered(p.peer, report{asked, held, frame.Epoch, frame.Serves}, have)
 	return nil
 }
 

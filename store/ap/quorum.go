@@ -39,7 +39,7 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 	if err != nil {
 		return store.Page{}, err
 	}
-	if len(r.cfg.Members) > 1 {
+	if len(r.placed.Load().counted) > 1 {
 		proof.Waited += time.Since(began)
 		proof.WaitedFor = "a majority"
 	}
@@ -60,13 +60,14 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 // replicas hold: a single key written past the stream would come without what it
 // depends on. Who lags is caught up by its stream, which is told to hurry.
 func (r *Replica) quorum(ctx context.Context, key string, own sight) (sight, error) {
-	need := len(r.cfg.Members) / 2 // besides this one
+	members := r.placed.Load()
+	need := len(members.counted) / 2 // besides this one
 	if need == 0 {
 		return own, nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	peers := r.cfg.peers()
+	peers := members.others
 	replies := make(chan reply, len(peers))
 	question := &logpb.APGetRequest{Key: key, Vector: protoVector(own.vector)}
 	for _, peer := range peers {
@@ -160,7 +161,7 @@ func (r *Replica) askGet(ctx context.Context, peer string, question *logpb.APGet
 // key. A value that the asker's vector covers is left away, as the asker has it or
 // has superseded it. An asker that knows more than this replica makes it hurry.
 func (r *Replica) ServeCall(ctx context.Context, from string, payload []byte) ([]byte, error) {
-	if !r.isPeer(from) {
+	if !r.placed.Load().isPeer(from) {
 		return nil, r.fault(store.Denied, "peer", fmt.Sprintf("%q is not another member of the group", from), "")
 	}
 	var request logpb.APRequest
@@ -172,6 +173,9 @@ func (r *Replica) ServeCall(ctx context.Context, from string, payload []byte) ([
 		return nil, r.fault(store.Invalid, "peer", "a call from "+from+": "+err.Error(), "")
 	}
 	if _, err := r.await(ctx, "peer", nil); err != nil {
+		return nil, err
+	}
+	if err := r.absent("peer"); err != nil {
 		return nil, err
 	}
 	v, _, err := r.views.acquire()

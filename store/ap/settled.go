@@ -60,7 +60,8 @@ func (r *Replica) sweep(g *group) (bool, error) {
 	if r.cfg.Policy != store.Counter || !r.syncs() {
 		return false, nil
 	}
-	r.settled.advance(r.state.vector, r.acks.said)
+	epoch := r.placed.Load().Epoch
+	r.settled.advance(r.state.vector, func(peer string) causal.Vector { return r.acks.said(peer, epoch) })
 	if !g.idle {
 		return false, nil
 	}

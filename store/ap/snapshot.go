@@ -142,7 +142,7 @@ func (p *puller) installSnapshot() error {
 	if err := in.rest(); err != nil {
 		return err
 	}
-	if err := in.install(); err != nil {
+	if err := in.install(p.peer); err != nil {
 		return err
 	}
 	p.dropSnapshot()

@@ -35,7 +35,7 @@ type source struct {
 // the stream is torn down, which the caller does next (a gRPC handler does it by
 // returning).
 func (r *Replica) ServeStream(ctx context.Context, from string, s Stream) error {
-	if !r.isPeer(from) {
+	if !r.placed.Load().isPeer(from) {
 		return r.fault(store.Denied, "stream", fmt.Sprintf("%q is not another member of the group", from), "")
 	}
 	if _, err := r.await(ctx, "stream", nil); err != nil {
@@ -59,7 +59,12 @@ func (s *source) watch(ctx context.Context, ended <-chan error) error {
 	quiet := time.NewTimer(silence)
 	defer quiet.Stop()
 	for {
+		members := s.r.placed.Load()
+		if !members.isPeer(s.peer) {
+			return errStranger
+		}
 		select {
+		case <-members.next:
 		case err := <-ended:
 			return err
 		case <-ctx.Done():
@@ -76,11 +81,11 @@ func (s *source) watch(ctx context.Context, ended <-chan error) error {
 
 // receive takes the hello and then acknowledgements and probes.
 func (s *source) receive() error {
-	actor, durable, err := recvHello(s.stream)
+	hello, durable, err := recvHello(s.stream)
 	if err != nil {
 		return err
 	}
-	life := s.r.acks.greet(s.peer, durable)
+	life := s.r.acks.greet(s.peer, durable, hello.Epoch)
 	s.heard(durable, 0)
 	for {
 		f, err := recv(s.stream)
@@ -95,11 +100,11 @@ func (s *source) receive() error {
 		if err != nil {
 			return err
 		}
-		if !s.r.acks.confirm(s.peer, life, durable) {
+		if !s.r.acks.confirm(s.peer, life, durable, ack.Epoch) {
 			return errSuperseded
 		}
 		if mutant.M33 {
-			s.r.counted(s.peer, actor, durable)
+			s.r.counted(s.peer, causal.Actor(hello.Actor), durable)
 		}
 		s.heard(durable, ack.Probe)
 	}
@@ -194,7 +199,7 @@ func (s *source) begin() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return cursor, sendHello(s.stream, s.r.actor, vector)
+	return cursor, sendHello(s.stream, s.r.actor, s.r.placed.Load().Epoch, vector)
 }
 
 // look is what a source sees behind its cursor.
@@ -210,9 +215,10 @@ type look struct {
 // What it skips the peer has, and what it sends comes in the log's order: so
 // whatever a write depends on is at the peer before it.
 func (s *source) look(cursor uint64) (look, error) {
-	// The probe is taken before the view: the answer must hold everything that
-	// was acknowledged here before the probe left.
+	// The probe is taken before the placement and the view: the answer must hold
+	// everything that was confirmed and acknowledged here before the probe left.
 	probe := s.takeProbe()
+	members := s.r.placed.Load()
 	v, changed, err := s.r.views.acquire()
 	if err != nil {
 		return look{}, err
@@ -225,6 +231,7 @@ func (s *source) look(cursor uint64) (look, error) {
 	switch {
 	case probe != 0:
 		l.frame.Probe, l.frame.Vector, l.frame.ClockMs = probe, protoVector(v.vector), s.r.cfg.Clock().UnixMilli()
+		l.frame.Epoch, l.frame.Serves = members.Epoch, members.serves()
 	case len(l.frame.Writes) == 0:
 		l.frame = nil
 	}

@@ -35,6 +35,7 @@ type state struct {
 	requests *requests
 	prune    bool // planted bug M17: only the winner of a key is kept
 	merging  bool // a snapshot is on its way in, and nothing else from peers is applied
+	closed   bool // nothing from peers is applied: the replica is about to leave, or has left
 
 	batch   *engine.Batch
 	pending map[string][]causal.Sibling // keys that the batch changes

@@ -1,6 +1,7 @@
 package ap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -36,7 +37,7 @@ func (r *Replica) Watch(ctx context.Context, q store.WatchQuery) (store.Changes,
 }
 
 func (r *Replica) watch(ctx context.Context, q store.WatchQuery) (*changes, error) {
-	if err := q.Check(); err != nil {
+	if err := cmp.Or(q.Check(), r.absent("watch")); err != nil {
 		return nil, err
 	}
 	since, given, err := sinceOf(q)
@@ -138,7 +139,7 @@ func (w *changes) progress() (store.Change, error) {
 	if heard := w.r.heard.Load(); heard != nil && heard.After(since) {
 		since = *heard
 	}
-	if len(w.r.cfg.Members) > 1 && time.Since(since) > watchDeaf {
+	if len(w.r.placed.Load().peers) > 0 && time.Since(since) > watchDeaf {
 		return store.Change{}, w.r.signed("watch", &store.Error{
 			Code: store.Unavailable, Msg: fmt.Sprintf("this replica has heard of none of the others for %v", watchDeaf), Try: "another node, or this one again",
 		})

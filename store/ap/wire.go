@@ -59,27 +59,27 @@ func recv(s Stream) (*logpb.Frame, error) {
 	return &f, nil
 }
 
-func sendHello(s Stream, actor causal.Actor, durable causal.Vector) error {
+func sendHello(s Stream, actor causal.Actor, epoch uint64, durable causal.Vector) error {
 	return send(s, &logpb.Frame{Kind: &logpb.Frame_Hello{Hello: &logpb.Hello{
-		Version: wireVersion, Actor: uint64(actor), Vector: protoVector(durable),
+		Version: wireVersion, Actor: uint64(actor), Epoch: epoch, Vector: protoVector(durable),
 	}}})
 }
 
-// recvHello returns the other side's actor and what it holds durably.
-func recvHello(s Stream) (causal.Actor, causal.Vector, error) {
+// recvHello returns the other side's hello and what it holds durably.
+func recvHello(s Stream) (*logpb.Hello, causal.Vector, error) {
 	f, err := recv(s)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	hello := f.GetHello()
 	if hello == nil {
-		return 0, nil, garbage("the first frame is no hello")
+		return nil, nil, garbage("the first frame is no hello")
 	}
 	if hello.Version != wireVersion {
-		return 0, nil, garbage("the hello has version %d, this program knows %d", hello.Version, wireVersion)
+		return nil, nil, garbage("the hello has version %d, this program knows %d", hello.Version, wireVersion)
 	}
 	v, err := recvVector(hello.Vector)
-	return causal.Actor(hello.Actor), v, err
+	return hello, v, err
 }
 
 func recvVector(pb *logpb.Vector) (causal.Vector, error) {

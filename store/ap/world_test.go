@@ -20,8 +20,9 @@ import (
 // world is a group whose members talk over memory and write to memory.
 type world struct {
 	t      *testing.T
-	cfg    Config // what all members share
-	names  []string
+	cfg    Config    // what all members share
+	names  []string  // of the nodes that have, or had, a replica
+	placed Placement // what a node is told that starts
 	member map[string]*member
 
 	mu      sync.Mutex
@@ -52,18 +53,25 @@ func newWorld(t *testing.T, n int, cfg Config) *world {
 	for i := range n {
 		w.names = append(w.names, fmt.Sprintf("n%d", i+1))
 	}
-	for _, from := range w.names {
-		for _, to := range w.names {
-			w.links[[2]string{from, to}] = &link{delay: time.Millisecond}
-		}
-	}
 	for _, name := range w.names {
-		w.member[name] = &member{fs: vfs.NewCrashableMem()}
+		w.connect(name)
 	}
+	w.placed = Placement{Members: w.names}
 	for _, name := range w.names {
 		w.start(name)
 	}
 	return w
+}
+
+// connect makes a node with an empty disk and links to all others.
+func (w *world) connect(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.member[name] = &member{fs: vfs.NewCrashableMem()}
+	for _, other := range w.names {
+		w.links[[2]string{name, other}] = &link{delay: time.Millisecond}
+		w.links[[2]string{other, name}] = &link{delay: time.Millisecond}
+	}
 }
 
 // run is a world in a bubble, stopped in order at its end.
@@ -86,7 +94,7 @@ func (w *world) start(name string) {
 		w.t.Fatal(err)
 	}
 	cfg := w.cfg
-	cfg.Node, cfg.Members, cfg.Engine, cfg.Peers = name, w.names, m.engine, peersOf{w, name}
+	cfg.Node, cfg.Placement, cfg.Engine, cfg.Peers = name, w.placed, m.engine, peersOf{w, name}
 	cfg.Group = store.GroupID{Keyspace: 7, Shard: 1}
 	if cfg.Clock == nil {
 		cfg.Clock = func() time.Time { return w.wall(name) }

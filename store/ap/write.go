@@ -44,11 +44,10 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 		Found:   did.found,
 		Value:   did.value,
 		Context: encodeDots(causal.Of(did.dot).Dots()),
-		Wanted:  wanted.Of(len(r.cfg.Members)),
 		Entry:   encodeDots([]causal.Dot{did.dot}),
 		Proof:   r.proof(r.vector(), waited, len(need) > 0),
 	}
-	err = r.replicated(ctx, op, did.dot, &result)
+	err = r.replicated(ctx, op, did.dot, wanted, &result)
 	return result, err
 }
 
@@ -166,13 +165,14 @@ func (r *Replica) superseded(w *localWrite, siblings []causal.Sibling) ([]causal
 	}
 }
 
-// replicated waits until as many members hold d as result.Wanted, and fills in
-// how many did.
-func (r *Replica) replicated(ctx context.Context, op string, d causal.Dot, result *store.Result) error {
+// replicated waits until as many members hold d as w asks of those that there are by
+// then, and fills in how many that is and how many did.
+func (r *Replica) replicated(ctx context.Context, op string, d causal.Dot, w store.W, result *store.Result) error {
 	began := time.Now()
 	for {
-		holders, changed := r.acks.holders(d)
-		result.Acked = 1 + len(holders)
+		members := r.placed.Load()
+		holders, changed := r.acks.holders(members.others, d)
+		result.Wanted, result.Acked = w.Of(len(members.counted)), 1+len(holders)
 		if result.Acked >= result.Wanted {
 			break
 		}
