@@ -111,8 +111,11 @@ type Status struct {
 	// NonVoters are those members that have no vote, or on ap do not count, (yet).
 	NonVoters []string
 	Epoch     uint64 // cp: restores and forced recoveries since the group began; ap: of the placement
-	Ready     bool   // serves reads: caught up since it joined
-	Detail    string // why it is not ready, what it waits for, or what is wrong with its clock
+	// Backlog is, on ap, how many of the writes that are here each other member has not
+	// confirmed to hold. One that was not heard since the start is not named.
+	Backlog map[string]uint64
+	Ready   bool   // serves reads: caught up since it joined
+	Detail  string // why it is not ready, what it waits for, or what is wrong with its clock
 }
 
 // Proof is what an answer is worth, and why.

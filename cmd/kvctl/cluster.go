@@ -168,6 +168,9 @@ func replicaList(g groupView) string {
 		case !r.Ready:
 			name += "(not ready)"
 		}
+		if r.Behind > 0 {
+			name += fmt.Sprintf("(%d behind)", r.Behind)
+		}
 		names = append(names, name)
 	}
 	return strings.Join(names, ",")

@@ -50,7 +50,8 @@ type groupView struct {
 	Term     uint64        `json:"term"`
 	Replicas []replicaView `json:"replicas"`
 
-	members []string // as the leader says, or any replica where nobody leads
+	behind  map[string]uint64 // as the replicas say of each other
+	members []string          // as the leader says, or any replica where nobody leads
 }
 
 type replicaView struct {
@@ -58,6 +59,7 @@ type replicaView struct {
 	Role     string `json:"role"`
 	Ready    bool   `json:"ready"`
 	Revision uint64 `json:"revision"`
+	Behind   uint64 `json:"behind"` // ap: writes that another member has and this one has not confirmed
 	Detail   string `json:"detail,omitempty"`
 }
 
@@ -178,7 +180,7 @@ func keyspacesOf(statuses []*kvpb.StatusResponse) []keyspaceView {
 	slices.SortFunc(keyspaces, func(a, b keyspaceView) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range keyspaces {
 		for j := range keyspaces[i].Groups {
-			keyspaces[i].Groups[j].addSilent()
+			keyspaces[i].Groups[j].complete()
 		}
 		slices.SortFunc(keyspaces[i].Groups, func(a, b groupView) int { return compareGroups(a.ID, b.ID) })
 	}
@@ -195,10 +197,13 @@ func (k *keyspaceView) add(node string, r *kvpb.ReplicaStatus) {
 	i := slices.IndexFunc(k.Groups, func(g groupView) bool { return g.ID == r.GetGroup() })
 	if i < 0 {
 		i = len(k.Groups)
-		k.Groups = append(k.Groups, groupView{ID: r.GetGroup()})
+		k.Groups = append(k.Groups, groupView{ID: r.GetGroup(), behind: make(map[string]uint64)})
 	}
 	g := &k.Groups[i]
-	g.Replicas = append(g.Replicas, replicaView{node, r.GetRole(), r.GetReady(), r.GetRevision(), r.GetDetail()})
+	g.Replicas = append(g.Replicas, replicaView{Node: node, Role: r.GetRole(), Ready: r.GetReady(), Revision: r.GetRevision(), Detail: r.GetDetail()})
+	for name, n := range r.GetBacklog() {
+		g.behind[name] = max(g.behind[name], n)
+	}
 	// Of two that say they lead, the one with the later term does.
 	leads := r.GetRole() == "leader" && r.GetTerm() >= g.Term
 	if leads {
@@ -213,12 +218,15 @@ func (k *keyspaceView) add(node string, r *kvpb.ReplicaStatus) {
 // silent is the role of a member that does not say how it is.
 const silent = "unreachable"
 
-// addSilent adds the members of which nothing was heard.
-func (g *groupView) addSilent() {
+// complete adds the members of which nothing was heard, and what each one lacks.
+func (g *groupView) complete() {
 	for _, name := range g.members {
 		if !slices.ContainsFunc(g.Replicas, func(r replicaView) bool { return r.Node == name }) {
 			g.Replicas = append(g.Replicas, replicaView{Node: name, Role: silent, Detail: "its node does not answer"})
 		}
+	}
+	for i, r := range g.Replicas {
+		g.Replicas[i].Behind = g.behind[r.Node]
 	}
 	slices.SortFunc(g.Replicas, func(a, b replicaView) int { return cmp.Compare(a.Node, b.Node) })
 }

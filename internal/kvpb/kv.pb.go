@@ -3156,21 +3156,23 @@ func (x *StatusResponse) GetDraining() bool {
 }
 
 type ReplicaStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
-	Keyspace      string                 `protobuf:"bytes,2,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
-	Mode          string                 `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
-	Role          string                 `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
-	Leader        string                 `protobuf:"bytes,5,opt,name=leader,proto3" json:"leader,omitempty"`
-	Term          uint64                 `protobuf:"varint,6,opt,name=term,proto3" json:"term,omitempty"`
-	Applied       uint64                 `protobuf:"varint,7,opt,name=applied,proto3" json:"applied,omitempty"`
-	Revision      uint64                 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
-	Vector        string                 `protobuf:"bytes,9,opt,name=vector,proto3" json:"vector,omitempty"`
-	Members       []string               `protobuf:"bytes,10,rep,name=members,proto3" json:"members,omitempty"`
-	Ready         bool                   `protobuf:"varint,11,opt,name=ready,proto3" json:"ready,omitempty"`
-	Detail        string                 `protobuf:"bytes,12,opt,name=detail,proto3" json:"detail,omitempty"`
-	NonVoters     []string               `protobuf:"bytes,13,rep,name=non_voters,json=nonVoters,proto3" json:"non_voters,omitempty"` // of members, those that have no vote yet
-	Epoch         uint64                 `protobuf:"varint,14,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Group     string                 `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	Keyspace  string                 `protobuf:"bytes,2,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
+	Mode      string                 `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	Role      string                 `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	Leader    string                 `protobuf:"bytes,5,opt,name=leader,proto3" json:"leader,omitempty"`
+	Term      uint64                 `protobuf:"varint,6,opt,name=term,proto3" json:"term,omitempty"`
+	Applied   uint64                 `protobuf:"varint,7,opt,name=applied,proto3" json:"applied,omitempty"`
+	Revision  uint64                 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	Vector    string                 `protobuf:"bytes,9,opt,name=vector,proto3" json:"vector,omitempty"`
+	Members   []string               `protobuf:"bytes,10,rep,name=members,proto3" json:"members,omitempty"`
+	Ready     bool                   `protobuf:"varint,11,opt,name=ready,proto3" json:"ready,omitempty"`
+	Detail    string                 `protobuf:"bytes,12,opt,name=detail,proto3" json:"detail,omitempty"`
+	NonVoters []string               `protobuf:"bytes,13,rep,name=non_voters,json=nonVoters,proto3" json:"non_voters,omitempty"` // of members, those that have no vote yet
+	Epoch     uint64                 `protobuf:"varint,14,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// On ap: how many of the writes that are here each other member has not confirmed.
+	Backlog       map[string]uint64 `protobuf:"bytes,15,rep,name=backlog,proto3" json:"backlog,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3301,6 +3303,13 @@ func (x *ReplicaStatus) GetEpoch() uint64 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *ReplicaStatus) GetBacklog() map[string]uint64 {
+	if x != nil {
+		return x.Backlog
+	}
+	return nil
 }
 
 type Member struct {
@@ -5055,7 +5064,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\aversion\x18\t \x01(\tR\aversion\x12&\n" +
 	"\x04self\x18\n" +
 	" \x01(\v2\x12.dialkv.kv.v1.NodeR\x04self\x12\x1a\n" +
-	"\bdraining\x18\v \x01(\bR\bdraining\"\xe0\x02\n" +
+	"\bdraining\x18\v \x01(\bR\bdraining\"\xe0\x03\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1a\n" +
 	"\bkeyspace\x18\x02 \x01(\tR\bkeyspace\x12\x12\n" +
@@ -5072,7 +5081,11 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x06detail\x18\f \x01(\tR\x06detail\x12\x1d\n" +
 	"\n" +
 	"non_voters\x18\r \x03(\tR\tnonVoters\x12\x14\n" +
-	"\x05epoch\x18\x0e \x01(\x04R\x05epoch\"F\n" +
+	"\x05epoch\x18\x0e \x01(\x04R\x05epoch\x12B\n" +
+	"\abacklog\x18\x0f \x03(\v2(.dialkv.kv.v1.ReplicaStatus.BacklogEntryR\abacklog\x1a:\n" +
+	"\fBacklogEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"F\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x14\n" +
@@ -5225,7 +5238,7 @@ func file_kv_v1_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_kv_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_kv_v1_kv_proto_goTypes = []any{
 	(Op)(0),                         // 0: dialkv.kv.v1.Op
 	(Compare_Target)(0),             // 1: dialkv.kv.v1.Compare.Target
@@ -5289,6 +5302,7 @@ var file_kv_v1_kv_proto_goTypes = []any{
 	(*SaveSnapshotRequest)(nil),     // 59: dialkv.kv.v1.SaveSnapshotRequest
 	(*SnapshotChunk)(nil),           // 60: dialkv.kv.v1.SnapshotChunk
 	(*RestoreSnapshotResponse)(nil), // 61: dialkv.kv.v1.RestoreSnapshotResponse
+	nil,                             // 62: dialkv.kv.v1.ReplicaStatus.BacklogEntry
 }
 var file_kv_v1_kv_proto_depIdxs = []int32{
 	14, // 0: dialkv.kv.v1.ReadResponse.items:type_name -> dialkv.kv.v1.Item
@@ -5324,64 +5338,65 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	34, // 30: dialkv.kv.v1.StatusResponse.replicas:type_name -> dialkv.kv.v1.ReplicaStatus
 	35, // 31: dialkv.kv.v1.StatusResponse.members:type_name -> dialkv.kv.v1.Member
 	26, // 32: dialkv.kv.v1.StatusResponse.self:type_name -> dialkv.kv.v1.Node
-	26, // 33: dialkv.kv.v1.JoinRequest.node:type_name -> dialkv.kv.v1.Node
-	26, // 34: dialkv.kv.v1.JoinResponse.nodes:type_name -> dialkv.kv.v1.Node
-	27, // 35: dialkv.kv.v1.CreateKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
-	27, // 36: dialkv.kv.v1.AlterKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
-	50, // 37: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
-	50, // 38: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
-	14, // 39: dialkv.kv.v1.DumpResponse.items:type_name -> dialkv.kv.v1.Item
-	4,  // 40: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
-	7,  // 41: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
-	24, // 42: dialkv.kv.v1.KV.Topology:input_type -> dialkv.kv.v1.TopologyRequest
-	18, // 43: dialkv.kv.v1.KV.Watch:input_type -> dialkv.kv.v1.WatchRequest
-	21, // 44: dialkv.kv.v1.KV.Many:input_type -> dialkv.kv.v1.ManyRequest
-	4,  // 45: dialkv.kv.v1.Front.Read:input_type -> dialkv.kv.v1.ReadRequest
-	7,  // 46: dialkv.kv.v1.Front.Write:input_type -> dialkv.kv.v1.WriteRequest
-	18, // 47: dialkv.kv.v1.Front.Watch:input_type -> dialkv.kv.v1.WatchRequest
-	31, // 48: dialkv.kv.v1.Peer.Stream:input_type -> dialkv.kv.v1.StreamFrame
-	32, // 49: dialkv.kv.v1.Admin.Status:input_type -> dialkv.kv.v1.StatusRequest
-	36, // 50: dialkv.kv.v1.Admin.Join:input_type -> dialkv.kv.v1.JoinRequest
-	38, // 51: dialkv.kv.v1.Admin.CreateKeyspace:input_type -> dialkv.kv.v1.CreateKeyspaceRequest
-	42, // 52: dialkv.kv.v1.Admin.DeleteKeyspace:input_type -> dialkv.kv.v1.DeleteKeyspaceRequest
-	40, // 53: dialkv.kv.v1.Admin.AlterKeyspace:input_type -> dialkv.kv.v1.AlterKeyspaceRequest
-	44, // 54: dialkv.kv.v1.Admin.SetFaults:input_type -> dialkv.kv.v1.SetFaultsRequest
-	46, // 55: dialkv.kv.v1.Admin.Faults:input_type -> dialkv.kv.v1.FaultsRequest
-	48, // 56: dialkv.kv.v1.Admin.SlowDisk:input_type -> dialkv.kv.v1.SlowDiskRequest
-	51, // 57: dialkv.kv.v1.Admin.Dump:input_type -> dialkv.kv.v1.DumpRequest
-	53, // 58: dialkv.kv.v1.Admin.RemoveNode:input_type -> dialkv.kv.v1.RemoveNodeRequest
-	55, // 59: dialkv.kv.v1.Admin.TransferLeader:input_type -> dialkv.kv.v1.TransferLeaderRequest
-	57, // 60: dialkv.kv.v1.Admin.Drain:input_type -> dialkv.kv.v1.DrainRequest
-	59, // 61: dialkv.kv.v1.Admin.SaveSnapshot:input_type -> dialkv.kv.v1.SaveSnapshotRequest
-	60, // 62: dialkv.kv.v1.Admin.RestoreSnapshot:input_type -> dialkv.kv.v1.SnapshotChunk
-	5,  // 63: dialkv.kv.v1.KV.Read:output_type -> dialkv.kv.v1.ReadResponse
-	13, // 64: dialkv.kv.v1.KV.Write:output_type -> dialkv.kv.v1.WriteResponse
-	25, // 65: dialkv.kv.v1.KV.Topology:output_type -> dialkv.kv.v1.TopologyResponse
-	19, // 66: dialkv.kv.v1.KV.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	23, // 67: dialkv.kv.v1.KV.Many:output_type -> dialkv.kv.v1.ManyResponse
-	5,  // 68: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
-	13, // 69: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
-	19, // 70: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	31, // 71: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
-	33, // 72: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
-	37, // 73: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
-	39, // 74: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
-	43, // 75: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
-	41, // 76: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
-	45, // 77: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
-	47, // 78: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
-	49, // 79: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
-	52, // 80: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
-	54, // 81: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
-	56, // 82: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
-	58, // 83: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
-	60, // 84: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
-	61, // 85: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
-	63, // [63:86] is the sub-list for method output_type
-	40, // [40:63] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	62, // 33: dialkv.kv.v1.ReplicaStatus.backlog:type_name -> dialkv.kv.v1.ReplicaStatus.BacklogEntry
+	26, // 34: dialkv.kv.v1.JoinRequest.node:type_name -> dialkv.kv.v1.Node
+	26, // 35: dialkv.kv.v1.JoinResponse.nodes:type_name -> dialkv.kv.v1.Node
+	27, // 36: dialkv.kv.v1.CreateKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
+	27, // 37: dialkv.kv.v1.AlterKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
+	50, // 38: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
+	50, // 39: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
+	14, // 40: dialkv.kv.v1.DumpResponse.items:type_name -> dialkv.kv.v1.Item
+	4,  // 41: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
+	7,  // 42: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
+	24, // 43: dialkv.kv.v1.KV.Topology:input_type -> dialkv.kv.v1.TopologyRequest
+	18, // 44: dialkv.kv.v1.KV.Watch:input_type -> dialkv.kv.v1.WatchRequest
+	21, // 45: dialkv.kv.v1.KV.Many:input_type -> dialkv.kv.v1.ManyRequest
+	4,  // 46: dialkv.kv.v1.Front.Read:input_type -> dialkv.kv.v1.ReadRequest
+	7,  // 47: dialkv.kv.v1.Front.Write:input_type -> dialkv.kv.v1.WriteRequest
+	18, // 48: dialkv.kv.v1.Front.Watch:input_type -> dialkv.kv.v1.WatchRequest
+	31, // 49: dialkv.kv.v1.Peer.Stream:input_type -> dialkv.kv.v1.StreamFrame
+	32, // 50: dialkv.kv.v1.Admin.Status:input_type -> dialkv.kv.v1.StatusRequest
+	36, // 51: dialkv.kv.v1.Admin.Join:input_type -> dialkv.kv.v1.JoinRequest
+	38, // 52: dialkv.kv.v1.Admin.CreateKeyspace:input_type -> dialkv.kv.v1.CreateKeyspaceRequest
+	42, // 53: dialkv.kv.v1.Admin.DeleteKeyspace:input_type -> dialkv.kv.v1.DeleteKeyspaceRequest
+	40, // 54: dialkv.kv.v1.Admin.AlterKeyspace:input_type -> dialkv.kv.v1.AlterKeyspaceRequest
+	44, // 55: dialkv.kv.v1.Admin.SetFaults:input_type -> dialkv.kv.v1.SetFaultsRequest
+	46, // 56: dialkv.kv.v1.Admin.Faults:input_type -> dialkv.kv.v1.FaultsRequest
+	48, // 57: dialkv.kv.v1.Admin.SlowDisk:input_type -> dialkv.kv.v1.SlowDiskRequest
+	51, // 58: dialkv.kv.v1.Admin.Dump:input_type -> dialkv.kv.v1.DumpRequest
+	53, // 59: dialkv.kv.v1.Admin.RemoveNode:input_type -> dialkv.kv.v1.RemoveNodeRequest
+	55, // 60: dialkv.kv.v1.Admin.TransferLeader:input_type -> dialkv.kv.v1.TransferLeaderRequest
+	57, // 61: dialkv.kv.v1.Admin.Drain:input_type -> dialkv.kv.v1.DrainRequest
+	59, // 62: dialkv.kv.v1.Admin.SaveSnapshot:input_type -> dialkv.kv.v1.SaveSnapshotRequest
+	60, // 63: dialkv.kv.v1.Admin.RestoreSnapshot:input_type -> dialkv.kv.v1.SnapshotChunk
+	5,  // 64: dialkv.kv.v1.KV.Read:output_type -> dialkv.kv.v1.ReadResponse
+	13, // 65: dialkv.kv.v1.KV.Write:output_type -> dialkv.kv.v1.WriteResponse
+	25, // 66: dialkv.kv.v1.KV.Topology:output_type -> dialkv.kv.v1.TopologyResponse
+	19, // 67: dialkv.kv.v1.KV.Watch:output_type -> dialkv.kv.v1.WatchResponse
+	23, // 68: dialkv.kv.v1.KV.Many:output_type -> dialkv.kv.v1.ManyResponse
+	5,  // 69: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
+	13, // 70: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
+	19, // 71: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
+	31, // 72: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
+	33, // 73: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
+	37, // 74: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
+	39, // 75: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
+	43, // 76: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
+	41, // 77: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
+	45, // 78: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
+	47, // 79: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
+	49, // 80: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
+	52, // 81: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
+	54, // 82: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
+	56, // 83: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
+	58, // 84: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
+	60, // 85: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
+	61, // 86: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
+	64, // [64:87] is the sub-list for method output_type
+	41, // [41:64] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_kv_v1_kv_proto_init() }
@@ -5406,7 +5421,7 @@ func file_kv_v1_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kv_v1_kv_proto_rawDesc), len(file_kv_v1_kv_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   58,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -106,6 +106,19 @@ func (a *acks) said(peer string, epoch uint64) causal.Vector {
 	return nil
 }
 
+// backlog is how many of the writes in v each peer that was heard has not confirmed.
+func (a *acks) backlog(v causal.Vector) map[string]uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	behind := make(map[string]uint64)
+	for node, p := range a.peers {
+		if p.vector != nil {
+			behind[node] = v.Beyond(p.vector)
+		}
+	}
+	return behind
+}
+
 // hold reports whether all of the peers hold a vector.
 func (a *acks) hold(peers []string, v causal.Vector) bool {
 	a.mu.Lock()

@@ -201,7 +201,7 @@ func (r *Replica) Status() store.Status {
 		if !p.serves() {
 			s.Ready, s.Detail = false, catchingUp
 		}
-		s.Vector, s.Revision = vector.String(), vector.Sum()
+		s.Vector, s.Revision, s.Backlog = vector.String(), vector.Sum(), r.acks.backlog(vector)
 	}
 	return s
 }

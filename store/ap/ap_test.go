@@ -3,6 +3,7 @@ package ap
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,36 @@ func TestBothSidesOfACutTakeWritesAndMeetAfterIt(t *testing.T) {
 		w.expect("n1", "right", "2")
 		w.expect("n2", "left", "1")
 		w.expect("n1", "both", "3") // the later of two that are concurrent
+	})
+}
+
+func TestStatusSaysHowFarOthersAreBehind(t *testing.T) {
+	run(t, 3, Config{}, func(w *world) {
+		w.put("n1", "k", "v")
+		time.Sleep(time.Second)
+		w.cut([]string{"n3"}, []string{"n1", "n2"})
+		for range 5 {
+			w.put("n1", "k", "v")
+			w.put("n2", "j", "v")
+		}
+		w.put("n3", "i", "v")
+		time.Sleep(time.Second)
+		for node, want := range map[string]map[string]uint64{
+			"n1": {"n2": 0, "n3": 10}, "n2": {"n1": 0, "n3": 10}, "n3": {"n1": 1, "n2": 1},
+		} {
+			if got := w.at(node).Status().Backlog; !maps.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", node, got, want)
+			}
+		}
+		w.heal([]string{"n3"}, []string{"n1", "n2"})
+		time.Sleep(5 * time.Second)
+		for _, node := range w.names {
+			for peer, n := range w.at(node).Status().Backlog {
+				if n != 0 {
+					t.Errorf("%s, after the heal: %s is %d behind", node, peer, n)
+				}
+			}
+		}
 	})
 }
 

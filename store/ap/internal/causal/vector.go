@@ -44,6 +44,17 @@ func (v Vector) Missing(want Vector) []Dot {
 	return slices.DeleteFunc(want.Dots(), v.Has)
 }
 
+// Beyond is the number of writes that v includes and other does not.
+func (v Vector) Beyond(other Vector) uint64 {
+	var sum uint64
+	for actor, n := range v {
+		if has := other[actor]; n > has {
+			sum += n - has
+		}
+	}
+	return sum
+}
+
 // Sum is the number of writes included.
 func (v Vector) Sum() uint64 {
 	var sum uint64
