@@ -257,7 +257,8 @@ func (b *bench) fill(ctx context.Context) error {
 	})
 }
 
-// run loads the keyspace, first without counting.
+// run loads the keyspace, first without counting. Each client counts one operation at
+// least, however long that takes.
 func (b *bench) run(ctx context.Context) error {
 	b.merged, b.errors = newHistogram(), 0
 	var mu sync.Mutex
@@ -272,7 +273,7 @@ func (b *bench) run(ctx context.Context) error {
 		latencies, errs := newHistogram(), 0
 		for ctx.Err() == nil {
 			began := time.Now()
-			if began.After(until) {
+			if began.After(until) && int(latencies.TotalCount())+errs > 0 {
 				break
 			}
 			err := w.operate(ctx)
