@@ -168,7 +168,7 @@ func replicaList(g groupView) string {
 		case !r.Ready:
 			name += "(not ready)"
 		}
-		if r.Behind > 0 {
+		if r.Behind > 0 && (r.Role == silent || !r.Ready) { // else it is on its way
 			name += fmt.Sprintf("(%d behind)", r.Behind)
 		}
 		names = append(names, name)

@@ -40,8 +40,8 @@ func (a *app) recoverCommand() *cobra.Command {
 			"is lost. Without --yes nothing is changed, and you see what the node has: where several nodes\n" +
 			"are left, take the one with the highest term and, among those, the last entry.\n\n" +
 			"Then start the node, add new ones (kvctl cluster add), and remove those that are gone\n" +
-			"(kvctl cluster remove NODE --dead). Tokens, watches and exactly-once sessions of cp keyspaces from before are refused. A node of\n" +
-			"before that comes back is kept out.",
+			"(kvctl cluster remove NODE --dead). Tokens, watches and exactly-once sessions of cp keyspaces from\n" +
+			"before are refused. Nodes of before must not come back with their data: wipe them.",
 		Example: `  kvctl node recover n1
   kvctl node recover n1 --yes
   kvctl node recover --data /var/lib/dialkv --yes`,
@@ -81,7 +81,8 @@ func heldOf(h node.Held) groupHeld {
 	return groupHeld{h.Group.String(), h.Term, h.Index, h.Applied, h.Revision, h.Epoch, append([]string{}, h.Members...)}
 }
 
-// stopped returns the data directory of a node of the local cluster that does not run.
+// stopped returns the data directory of a node of the local cluster. No node of the
+// cluster runs: where a majority of a group is left, there is nothing to recover.
 func (a *app) stopped(name string) (string, error) {
 	if a.shell != nil {
 		return "", &store.Error{Code: store.Unsupported, Msg: "the nodes of a demo have no directories", Try: "kvctl cluster start"}
@@ -90,12 +91,16 @@ func (a *app) stopped(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir, state, err := p.Data(name)
-	err = errors.Join(err, p.Release())
-	if err == nil && state != "down" {
-		err = &store.Error{Code: store.Invalid, Node: name, Msg: fmt.Sprintf("%s is %s; its directory cannot be changed under it", name, state), Try: "kvctl node kill " + name}
+	dir, _, err := p.Data(name)
+	for _, other := range p.Nodes() {
+		if _, state, failed := p.Data(other); err == nil && failed == nil && state != "down" {
+			err = &store.Error{
+				Code: store.Invalid, Node: other, Msg: other + " is " + state + "; what is left of the cluster must not run meanwhile",
+				Try: "kvctl node kill " + other + ", if its majority is really gone",
+			}
+		}
 	}
-	return dir, err
+	return dir, errors.Join(err, p.Release())
 }
 
 func (a *app) recovered(out recoveredJSON) {

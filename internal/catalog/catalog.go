@@ -30,6 +30,7 @@ type Local interface {
 	Read(ctx context.Context, q store.Query) (store.Page, error)
 	// Changed returns the revision as soon as it is above since.
 	Changed(ctx context.Context, since uint64) (uint64, error)
+	Status() store.Status
 }
 
 // Store reads and writes the catalog through its majority, from where this node

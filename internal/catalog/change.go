@@ -146,8 +146,12 @@ func (c *Catalog) checkAlter(k shard.Keyspace, replicas int) error {
 	return nil
 }
 
+// idsOfEpoch is how many keyspace ids an epoch of the catalog has to itself.
+const idsOfEpoch = 1 << 20
+
 // nextID takes the next keyspace id. One that is taken and then not used is lost,
-// which is cheaper than one that is used twice.
+// which is cheaper than one that is used twice: a catalog that was forced to go on
+// without its majority may lack keyspaces of which other nodes still have data.
 func (c *Catalog) nextID(ctx context.Context) (uint64, error) {
 	for range idAttempts {
 		b, revision, err := c.remote.Get(ctx, nextIDKey)
@@ -158,6 +162,7 @@ func (c *Catalog) nextID(ctx context.Context) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
+		id = max(id, c.local.Status().Epoch*idsOfEpoch+store.CatalogKeyspace+1)
 		cond := store.Condition{Kind: store.IfAbsent}
 		if b != nil {
 			cond = store.Condition{Kind: store.IfRevision, Revision: revision}

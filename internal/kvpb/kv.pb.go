@@ -2748,7 +2748,7 @@ type CallRequest struct {
 	From       string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
 	To         string                 `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
 	Payload    []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
-	// Of the connection; the answer has the same.
+	// Of the connection; the answer has the same. 0 is a ping.
 	Id uint64 `protobuf:"varint,7,opt,name=id,proto3" json:"id,omitempty"`
 	// What is left of the caller's deadline; 0 is none.
 	TimeoutNs     int64 `protobuf:"varint,8,opt,name=timeout_ns,json=timeoutNs,proto3" json:"timeout_ns,omitempty"`

@@ -1221,7 +1221,7 @@ type State struct {
 	Leases         uint64                 `protobuf:"varint,10,opt,name=leases,proto3" json:"leases,omitempty"`       // number of leases
 	Restoring      uint64                 `protobuf:"varint,11,opt,name=restoring,proto3" json:"restoring,omitempty"` // id of the restore in progress, 0 if none
 	RestoredPieces uint32                 `protobuf:"varint,12,opt,name=restored_pieces,json=restoredPieces,proto3" json:"restored_pieces,omitempty"`
-	Lineage        uint64                 `protobuf:"varint,13,opt,name=lineage,proto3" json:"lineage,omitempty"` // times the group was forced to go on without its majority
+	Lineage        uint64                 `protobuf:"varint,13,opt,name=lineage,proto3" json:"lineage,omitempty"` // drawn when the group is forced to go on without its majority; 0: it never was
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }

@@ -32,11 +32,18 @@ func Inspect(dir string, fsys vfs.FS) (Stock, error) { return takeStock(dir, fsy
 //
 // The node must not run. When it does again, it leads its groups, and the nodes that
 // are gone can be removed. Groups of which it has no replica stay without a leader.
+//
+// A replica that has never caught up has nothing to go on with: it is left as it is.
 func Recover(dir string, fsys vfs.FS) (Stock, error) {
 	if _, err := Inspect(dir, fsys); err != nil {
 		return Stock{}, err
 	}
-	return takeStock(dir, fsys, cp.Force)
+	return takeStock(dir, fsys, func(cfg cp.Config) (cp.Held, error) {
+		if h, err := cp.Inspect(cfg); err != nil || !h.CaughtUp {
+			return h, err
+		}
+		return cp.Force(cfg)
+	})
 }
 
 func takeStock(dir string, fsys vfs.FS, of func(cp.Config) (cp.Held, error)) (s Stock, err error) {

@@ -112,6 +112,10 @@ func serveCaller(ctx context.Context, conn net.Conn, cfg Config) {
 		if readFrame(in, r) != nil {
 			return // the caller's end is told by its own
 		}
+		if r.GetId() == 0 {
+			c.write(new(kvpb.CallResponse)) // a ping
+			continue
+		}
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
@@ -139,6 +143,10 @@ func (c *counter) answer(ctx context.Context, r *kvpb.CallRequest) {
 		response = &kvpb.CallResponse{Node: r.GetTo(), Error: kvpb.ToError(store.AsError(err))}
 	}
 	response.Id = r.GetId()
+	c.write(response)
+}
+
+func (c *counter) write(response *kvpb.CallResponse) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if writeFrame(c.conn, response) != nil {

@@ -123,6 +123,8 @@ func answerAll(conn net.Conn) {
 	}
 }
 
+// A node may vanish without a word, while its callers have little time, or leave as soon
+// as others have answered.
 func TestSilentLineIsReplaced(t *testing.T) {
 	serve := func(n int, conn net.Conn) {
 		if n == 1 {
@@ -131,11 +133,57 @@ func TestSilentLineIsReplaced(t *testing.T) {
 		}
 		answerAll(conn)
 	}
-	behindDoors(t, serve, func(t *testing.T, d *doors, p *Pool) {
-		if _, err := ask(t, p, time.Second, "x"); !errors.Is(err, store.Unknown) {
-			t.Errorf("of a line that says nothing: %v", err)
+	for name, call := range map[string]func(t *testing.T, p *Pool) error{
+		"a second each": func(t *testing.T, p *Pool) error {
+			_, err := ask(t, p, time.Second, "x")
+			return err
+		},
+		"short deadlines": func(t *testing.T, p *Pool) error {
+			_, err := ask(t, p, 300*time.Millisecond, "x")
+			time.Sleep(time.Millisecond)
+			return err
+		},
+		"callers that leave": func(t *testing.T, p *Pool) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(200*time.Millisecond, cancel)
+			_, err := p.Call(ctx, "n1", group, nil)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			behindDoors(t, serve, func(t *testing.T, d *doors, p *Pool) {
+				began := time.Now()
+				for call(t, p) != nil {
+					if time.Since(began) > 5*silence {
+						t.Fatalf("the line is still up after %v, %d dials", time.Since(began), d.dials.Load())
+					}
+				}
+				if d.dials.Load() != 2 {
+					t.Errorf("%d dials", d.dials.Load())
+				}
+			})
+		})
+	}
+}
+
+func TestSlowCallsEndNoLine(t *testing.T) {
+	f := newFake()
+	f.call = func(ctx context.Context, payload []byte) {
+		if string(payload) == "slow" {
+			<-ctx.Done()
 		}
-		if got, err := ask(t, p, time.Second, "x"); err != nil || got != "x" || d.dials.Load() != 2 {
+	}
+	behindDoors(t, func(_ int, conn net.Conn) {
+		serveCaller(context.WithoutCancel(t.Context()), from{conn, "n2"}, Config{Node: f})
+	}, func(t *testing.T, d *doors, p *Pool) {
+		for range 10 {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(2*silence, cancel)
+			if _, err := p.Call(ctx, "n1", group, []byte("slow")); !errors.Is(err, store.Unknown) {
+				t.Errorf("%v", err)
+			}
+		}
+		if got, err := ask(t, p, time.Second, "x"); err != nil || got != "n2 said x" || d.dials.Load() != 1 {
 			t.Errorf("%q, %v, %d dials", got, err, d.dials.Load())
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/dialkv/dialkv/internal/kvpb"
@@ -18,7 +17,8 @@ const (
 	dialWithin = 2 * time.Second
 	// dialPause is how long calls fail at once after a dial has failed.
 	dialPause = 100 * time.Millisecond
-	// silence is how long nothing at all may come back before a line is given up.
+	// silence is how long nothing at all may come back before the other end is asked
+	// whether it is there, and then before the line is given up.
 	silence = 500 * time.Millisecond
 )
 
@@ -100,7 +100,7 @@ func (c *caller) connect() {
 		c.failed = time.Now()
 		return
 	}
-	l := &line{conn: conn, writing: make(chan struct{}, 1), over: make(chan struct{}), waiting: make(map[uint64]chan *kvpb.CallResponse)}
+	l := &line{life: c.life, conn: conn, writing: make(chan struct{}, 1), over: make(chan struct{}), waiting: make(map[uint64]chan *kvpb.CallResponse)}
 	c.line = l
 	c.work.Go(func() { l.receive(c.life) })
 }
@@ -108,15 +108,17 @@ func (c *caller) connect() {
 // line is a connection for calls. It lives until the connection ends, in whatever way,
 // and is not used again.
 type line struct {
+	life    context.Context
 	conn    net.Conn
 	writing chan struct{} // held by whoever writes
 	over    chan struct{} // closed by end
 	once    sync.Once
-	heard   atomic.Uint64 // answers
 
 	mu      sync.Mutex
 	last    uint64
 	waiting map[uint64]chan *kvpb.CallResponse
+	since   time.Time // when the first frame was sent after the last that was heard; zero: none was
+	asked   time.Time // when a ping was sent, that being long ago; zero: none was
 }
 
 var errLineEnded = errors.New("the connection ended")
@@ -138,21 +140,21 @@ func (l *line) ended() bool {
 	}
 }
 
-// call sends r and waits for its answer. If the deadline comes and nothing was heard for
-// long, of anybody's call, the line is ended: the other end may be gone without a word,
-// and the next dial will tell.
+// call sends r and waits for its answer.
 func (l *line) call(ctx context.Context, r *kvpb.CallRequest) (*kvpb.CallResponse, error) {
 	answer := make(chan *kvpb.CallResponse, 1)
 	l.mu.Lock()
 	l.last++
 	r.Id = l.last
 	l.waiting[r.Id] = answer
+	if l.since.IsZero() {
+		l.since = time.Now()
+	}
 	l.mu.Unlock()
 	defer l.forget(r.Id)
 	if deadline, ok := ctx.Deadline(); ok {
 		r.TimeoutNs = max(int64(time.Until(deadline)), 1)
 	}
-	began, heard := time.Now(), l.heard.Load()
 	if err := l.send(ctx, r); err != nil {
 		return nil, err
 	}
@@ -162,11 +164,40 @@ func (l *line) call(ctx context.Context, r *kvpb.CallRequest) (*kvpb.CallRespons
 	case <-l.over:
 		return nil, errLineEnded
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) && l.heard.Load() == heard && time.Since(began) >= silence {
-			l.end()
-		}
+		l.suspect()
 		return nil, context.Cause(ctx)
 	}
+}
+
+// suspect is for a caller who leaves without an answer. Its call may be a slow one; but
+// where nothing at all was heard for long, the other end is asked, and if it does not
+// answer that either the line is given up: it may be gone without a word, and the next
+// dial will tell.
+func (l *line) suspect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.since.IsZero() || time.Since(l.since) < silence:
+	case l.asked.IsZero():
+		l.asked = time.Now()
+		go func() {
+			ctx, cancel := context.WithTimeout(l.life, silence)
+			defer cancel()
+			_ = l.send(ctx, new(kvpb.CallRequest)) // if it fails, the line is given up as well
+		}()
+	case time.Since(l.asked) >= silence:
+		l.end()
+	}
+}
+
+// hear notes that the other end is there.
+func (l *line) hear(response *kvpb.CallResponse) (answer chan *kvpb.CallResponse) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since, l.asked = time.Time{}, time.Time{}
+	answer = l.waiting[response.GetId()]
+	delete(l.waiting, response.GetId())
+	return answer
 }
 
 func (l *line) send(ctx context.Context, r *kvpb.CallRequest) error {
@@ -202,12 +233,7 @@ func (l *line) receive(life context.Context) {
 		if readFrame(in, response) != nil {
 			return
 		}
-		l.heard.Add(1)
-		l.mu.Lock()
-		answer := l.waiting[response.GetId()]
-		delete(l.waiting, response.GetId())
-		l.mu.Unlock()
-		if answer != nil {
+		if answer := l.hear(response); answer != nil {
 			answer <- response
 		}
 	}

@@ -172,13 +172,18 @@ func (r *Replica) replicated(ctx context.Context, op string, d causal.Dot, w sto
 	for {
 		members := r.placed.Load()
 		holders, changed := r.acks.holders(members.others, d)
-		result.Wanted, result.Acked = w.Of(len(members.counted)), 1+len(holders)
+		result.Wanted, result.Acked = w.Of(len(members.counted)), len(holders)
+		if members.isMember() {
+			result.Acked++ // not one that was forced out meanwhile
+		}
 		if result.Acked >= result.Wanted {
 			break
 		}
 		var cause error
 		select {
 		case <-changed:
+			continue
+		case <-members.next:
 			continue
 		case <-ctx.Done():
 			cause = context.Cause(ctx)

@@ -17,8 +17,9 @@ import (
 // new epoch, as a restore does; and a new lineage, which keeps a member of before apart,
 // should one come back: its log may hold other entries under the same numbers.
 
-// lineage is how often the group was forced. It opens every connection of Raft's and is
-// in every call.
+// lineage is drawn by each forcing, so that two members which were forced apart are kept
+// apart as well; 0 until the first. It opens every connection of Raft's and is in every
+// call.
 type lineage struct{ of *machine }
 
 func (l lineage) own() uint64 {
@@ -44,6 +45,7 @@ type Held struct {
 	Revision uint64   // of its state
 	Epoch    uint64   // restores and forcings since the group began
 	Members  []string // voters, as far as it knows
+	CaughtUp bool     // it has served; if not, it has no state that one could go on with
 }
 
 // Holds reports whether a node keeps, or has kept, a member of the cp group.
@@ -83,7 +85,7 @@ func Inspect(cfg Config) (Held, error) {
 
 func (r *Replica) inspect() (Held, error) {
 	m := r.machine.state.meta
-	h := Held{Group: r.cfg.Group, Index: m.AppliedIndex, Term: m.AppliedTerm, Applied: m.AppliedIndex, Revision: m.Revision, Epoch: m.Epoch}
+	h := Held{Group: r.cfg.Group, Index: m.AppliedIndex, Term: m.AppliedTerm, Applied: m.AppliedIndex, Revision: m.Revision, Epoch: m.Epoch, CaughtUp: r.caughtUp.happened()}
 	last, err := r.log.LastIndex()
 	if err == nil && last > h.Index {
 		var entry raft.Log
@@ -104,7 +106,7 @@ func (r *Replica) inspect() (Held, error) {
 // exactly-once sessions of before are refused from now on, as after a restore.
 //
 // A member that has never caught up is refused, Unavailable. After a crash in the middle,
-// or an error, the group is as before, or forced; Force may be called again.
+// or an error, the group is as before, or forced, or the replica can only be forced again.
 func Force(cfg Config) (Held, error) {
 	r, err := asleep(cfg)
 	if err != nil {
@@ -119,11 +121,16 @@ func (r *Replica) force() (Held, error) {
 	switch {
 	case err != nil:
 		return Held{}, err
-	case before.Index == 0 || !r.caughtUp.happened():
+	case before.Index == 0 || !before.CaughtUp:
 		return Held{}, r.at(&store.Error{
 			Code: store.Unavailable, Msg: fmt.Sprintf("%s joined the group and never caught up, so it has no state to go on with", r.cfg.Node),
 			Try: "another member of the group, or a snapshot",
 		}, "recover")
+	}
+	// From here on the state may hold what was never committed, so until this is done the
+	// replica must not run in the group of before.
+	if err := r.mark(keyForcing); err != nil {
+		return Held{}, err
 	}
 	if err := r.replay(before.Index); err != nil {
 		return Held{}, err
@@ -132,6 +139,9 @@ func (r *Replica) force() (Held, error) {
 		return Held{}, err
 	}
 	if err := r.recover(); err != nil {
+		return Held{}, err
+	}
+	if err := r.unmark(keyForcing); err != nil {
 		return Held{}, err
 	}
 	return r.inspect()
@@ -158,6 +168,31 @@ func (r *Replica) writeForced(index, term uint64) error {
 	return out.Close()
 }
 
+// mark sets a mark beside the state; it is on disk when mark returns.
+func (r *Replica) mark(key string) error {
+	b := r.machine.state.space.Batch()
+	b.Set([]byte(key), nil)
+	return b.Commit(true)
+}
+
+func (r *Replica) unmark(key string) error {
+	b := r.machine.state.space.Batch()
+	b.Delete([]byte(key))
+	return b.Commit(true)
+}
+
+// checkForced refuses a replica whose forcing was begun and not completed.
+func (r *Replica) checkForced() error {
+	_, forcing, err := r.machine.state.space.Get([]byte(keyForcing))
+	if forcing {
+		err = &store.Error{
+			Code: store.Invalid, Group: r.cfg.Group, Msg: "the group was being forced to go on with this member alone, and that was not completed",
+			Try: "kvctl node recover with --yes once more",
+		}
+	}
+	return err
+}
+
 // replay applies what the log has beyond the state.
 func (r *Replica) replay(last uint64) error {
 	r.machine.publish()
@@ -180,7 +215,7 @@ func (s *state) forced(index, term uint64) *logpb.State {
 	m := s.meta
 	return &logpb.State{
 		Version: formatVersion, AppliedIndex: index, AppliedTerm: term, LeaderMs: m.LeaderMs,
-		Revision: m.Revision + 1, Epoch: m.Epoch + 1, Lineage: m.Lineage + 1, History: m.Revision + 2,
+		Revision: m.Revision + 1, Epoch: m.Epoch + 1, Lineage: randomID(), History: m.Revision + 2,
 		Total: m.Total, Leases: m.Leases,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -168,6 +169,85 @@ func TestForceRefusesAMemberThatNeverCaughtUp(t *testing.T) {
 		n4 := c.start("n4", vfs.NewCrashableMem(), nil)
 		if _, err := onDisk(t, "n4", c.crash(n4), cp.Force); !errors.Is(err, store.Unavailable) {
 			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestMembersForcedApartStayApart(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		c.put("k", "v")
+		<-time.After(2 * time.Second)
+		disks := make(map[string]*vfs.MemFS)
+		for _, name := range c.names {
+			disks[name] = c.crash(c.nodes[name])
+		}
+		for _, name := range []string{"n1", "n2"} {
+			if _, err := onDisk(t, name, disks[name], cp.Force); err != nil {
+				t.Fatal(err)
+			}
+		}
+		one, two := c.start("n1", disks["n1"], nil), c.start("n2", disks["n2"], nil)
+		<-time.After(3 * time.Second)
+		for m, value := range map[*member]string{one: "one", two: "two"} {
+			if _, err := m.replica.Write(within(t, 5*time.Second), store.Command{Op: store.Put, Key: "k", Value: []byte(value)}); err != nil {
+				t.Fatalf("%s: %v", m.name, err)
+			}
+		}
+		if err := one.replica.Join(within(t, 5*time.Second), "n2"); !errors.Is(err, store.Unavailable) {
+			t.Errorf("one took the other in: %v", err)
+		}
+		if got, err := two.get(within(t, time.Second), "k", store.Strong); err != nil || got != "two" {
+			t.Errorf("the other lost what it has: %q, %v", got, err)
+		}
+	})
+}
+
+// A forcing applies what was perhaps never committed. If it fails, the others may be there
+// after all, and have gone on with something else.
+func TestHalfForcedMemberDoesNotGoBackToItsGroup(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := newCluster(t, 3, nil)
+		c.put("k", "v")
+		<-time.After(2 * time.Second)
+		old := c.leader()
+		rest := slices.DeleteFunc(slices.Clone(c.names), func(name string) bool { return name == old.name })
+		c.cut(old.name + "|" + strings.Join(rest, ","))
+		if _, err := old.replica.Write(within(t, 100*time.Millisecond), store.Command{Op: store.Put, Key: "k", Value: []byte("never committed")}); !errors.Is(err, store.Unknown) {
+			t.Fatal(err)
+		}
+		disk := c.crash(old)
+		full := errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".part") {
+				return errorfs.ErrInjected
+			}
+			return nil
+		}))
+		e, err := engine.Open(engine.Config{Dir: "/data", FS: full, MemTable: 256 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cp.Force(cp.Config{Node: old.name, Group: group, Engine: e}); err == nil {
+			t.Error("forced on a disk that is full")
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		_, err = onDisk(t, old.name, disk, func(cfg cp.Config) (cp.Held, error) {
+			ep, err := c.net.Endpoint("n9")
+			if err != nil {
+				return cp.Held{}, err
+			}
+			defer ep.Close()
+			cfg.Mux, cfg.Peers = cp.NewMux(ep), peers{ep}
+			_, err = cp.Open(cfg)
+			return cp.Held{}, err
+		})
+		if e := store.AsError(err); e == nil || e.Code != store.Invalid || !strings.Contains(e.Try, "recover") {
+			t.Errorf("a half forced member opens: %v", err)
+		}
+		if h, err := onDisk(t, old.name, disk, cp.Force); err != nil || h.Epoch != 1 {
+			t.Errorf("forced once more: %+v, %v", h, err)
 		}
 	})
 }

@@ -163,9 +163,7 @@ func (r *Replica) markCaughtUp() error {
 	if r.caughtUp.happened() {
 		return nil
 	}
-	b := r.machine.state.space.Batch()
-	b.Set([]byte(keyCaughtUp), nil)
-	if err := b.Commit(true); err != nil {
+	if err := r.mark(keyCaughtUp); err != nil {
 		return err
 	}
 	r.caughtUp.happen()

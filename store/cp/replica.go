@@ -55,7 +55,14 @@ func Open(cfg Config) (*Replica, error) {
 	if cfg.Mux == nil || cfg.Peers == nil {
 		return nil, &store.Error{Code: store.Invalid, Msg: "cp needs a mux and peers"}
 	}
-	return load(cfg)
+	r, err := load(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.checkForced(); err != nil {
+		return nil, errors.Join(err, r.logFile.Close())
+	}
+	return r, nil
 }
 
 // load opens a replica that may never run.

@@ -61,7 +61,7 @@ func (c *capture) Persist(out raft.SnapshotSink) error {
 const (
 	pace      = 1 << 20
 	restShare = 3
-	mostRest  = 200 * time.Millisecond
+	mostRest  = 50 * time.Millisecond
 )
 
 // paced writes to a sink at that pace.

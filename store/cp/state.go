@@ -19,6 +19,7 @@ import (
 const (
 	keyGeneration = "g" // → eight bytes
 	keyCaughtUp   = "r" // → present once the replica may serve
+	keyForcing    = "f" // → present while a forcing is not complete
 	keyState      = 's' // generation, 's' → logpb.State
 	keyRecord     = 'k' // generation, 'k', key → logpb.Record
 	keySession    = 'x' // generation, 'x', id → logpb.Session
