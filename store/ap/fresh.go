@@ -1,6 +1,7 @@
 package ap
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type freshness struct {
 type proofs struct {
 	proved time.Time     // when the peer was asked what we now cover; zero: never
 	serves uint64        // the newest epoch confirmed in an answer that we cover, of a peer that served; joiners' epochs are above 0
+	up     bool          // the peer served when it answered last, covered or not
 	open   []report      // not covered yet, in the order they were asked for
 	sent   time.Time     // when the newest question left
 	ask    chan struct{} // of one: a question shall leave at once
@@ -51,6 +53,9 @@ func (f *freshness) place(members *placed) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.members = members
+	for name, p := range f.peers {
+		p.up = p.up && members.isPeer(name)
+	}
 	f.wake()
 }
 
@@ -104,6 +109,7 @@ func (f *freshness) answered(peer string, what report, have causal.Vector) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p := f.of(peer)
+	p.up = what.serves
 	if len(p.open) < mostOpen {
 		p.open = append(p.open, what)
 	}
@@ -169,6 +175,14 @@ func (f *freshness) caughtUp(members *placed, have causal.Vector) (done bool, he
 		done = done || p.serves >= members.Epoch
 	}
 	return done, f.heard
+}
+
+// serving reports whether all of the peers have said that they serve. Else heard is closed
+// at the next answer.
+func (f *freshness) serving(peers []string) (all bool, heard <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !slices.ContainsFunc(peers, func(name string) bool { return !f.of(name).up }), f.heard
 }
 
 // elapsed is how long ago an instant of this process was. The monotonic clock of some

@@ -62,9 +62,11 @@ func (p *placed) isPeer(name string) bool {
 // serves reports whether this replica may show what it holds.
 func (p *placed) serves() bool { return p.complete && p.isMember() }
 
-// takes reports whether this replica may take writes.
+// takes reports whether this replica may take writes: one that leaves, not after all who
+// come have come. Of a group of one, nobody else could take them until then.
 func (p *placed) takes() bool {
-	return p.serves() && (mutant.M39 || !slices.Contains(p.Leaving, p.node))
+	leaves := slices.Contains(p.Leaving, p.node) && len(p.heirs) > 0 && len(without(p.Joining, p.Leaving)) == 0
+	return p.serves() && (mutant.M39 || !leaves)
 }
 
 func without(list, out []string) []string {
@@ -201,8 +203,8 @@ func (r *Replica) entered(p *placed) error {
 	return nil
 }
 
-// Leave returns when each member that stays holds, durably, all that this one holds,
-// which must be leaving. From then on it takes nothing in any more, so that it cannot
+// Leave returns when each member that stays serves, and holds, durably, all that this one
+// holds, which must be leaving. From then on it takes nothing in any more, so that it cannot
 // acknowledge what would go with it. When ctx ends before, it goes on as it was.
 func (r *Replica) Leave(ctx context.Context) error {
 	if mutant.M39 {
@@ -210,6 +212,9 @@ func (r *Replica) Leave(ctx context.Context) error {
 	}
 	p := r.placed.Load()
 	last, _, err := r.views.peek()
+	if err == nil {
+		err = r.succeeded(ctx, p)
+	}
 	if err == nil {
 		err = r.inherited(ctx, p, last) // nothing is held up while one of them is away
 	}
@@ -235,6 +240,26 @@ func (r *Replica) Leave(ctx context.Context) error {
 		}
 		return nil
 	}))
+}
+
+// succeeded waits until the heirs serve. One that has only just come completes itself by
+// the answers of members that do, of which this may be the last.
+func (r *Replica) succeeded(ctx context.Context, p *placed) error {
+	for {
+		all, heard := r.fresh.serving(p.heirs)
+		if all {
+			return nil
+		}
+		select {
+		case <-heard:
+		case <-p.next:
+			return r.fault(store.Unavailable, "leave", "the group's members changed at the same moment", "again")
+		case <-r.stopped:
+			return errStopped
+		case <-ctx.Done():
+			return store.Expired(ctx, "the members that stay to serve")
+		}
+	}
 }
 
 // inherited waits until the heirs hold a vector.

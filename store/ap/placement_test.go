@@ -320,3 +320,71 @@ func TestCountersKeepADeleteForAJoiner(t *testing.T) {
 		}
 	})
 }
+
+// The only member hands over to a newcomer, which completes itself by the answers of a member
+// that serves: there is no other.
+func TestOnlyMemberLeavesAfterItsHeirServes(t *testing.T) {
+	run(t, 1, Config{}, func(w *world) {
+		w.put("n1", "k", "v")
+		time.Sleep(time.Second)
+		w.newcomer("n2")
+		w.tell("n1")
+		if err := w.catchUp("n2"); err != nil {
+			t.Fatal(err)
+		}
+		w.next(func(p *Placement) { p.Joining = nil; p.Leaving = []string{"n1"} })
+		w.tell("n2", "n1")
+		if err := w.leave("n1"); err != nil {
+			t.Fatal(err)
+		}
+		w.next(left("n1"))
+		w.tell("n2", "n1")
+		w.stop("n1")
+		time.Sleep(10 * time.Minute)
+		s := w.at("n2").Status()
+		if !s.Ready {
+			t.Errorf("n2: %+v", s)
+		}
+		w.expect("n2", "k", "v")
+	})
+}
+
+func TestWhoIsOutDoesNotCountItself(t *testing.T) {
+	run(t, 3, Config{}, func(w *world) {
+		time.Sleep(time.Second)
+		w.cut([]string{"n3"}, []string{"n1"})
+		w.cut([]string{"n2"}, []string{"n1"})
+		done := make(chan error, 1)
+		var res store.Result
+		go func() {
+			c := put("k", "v")
+			c.W = store.WAll
+			var err error
+			res, err = w.writeErr("n3", c)
+			done <- err
+		}()
+		time.Sleep(300 * time.Millisecond) // n2 has it, n1 not
+		w.next(left("n3"))
+		w.tell("n3")
+		time.Sleep(300 * time.Millisecond)
+		err := <-done
+		if err == nil {
+			t.Errorf("w=all of n1 and n2 was acknowledged by %d of %d, n1 has %q", res.Acked, res.Wanted, w.get("n1", "k"))
+		}
+	})
+}
+
+func TestLastToServeTakesWritesUntilAnotherHasCome(t *testing.T) {
+	run(t, 1, Config{}, func(w *world) {
+		time.Sleep(time.Second)
+		w.next(func(p *Placement) {
+			p.Members, p.Joining, p.Leaving = []string{"n1", "n2"}, []string{"n2"}, []string{"n1"}
+		})
+		w.tell("n1")
+		w.put("n1", "k", "v")
+		w.next(func(p *Placement) { p.Members, p.Joining = []string{"n1"}, nil }) // who was to come is lost
+		w.tell("n1")
+		w.put("n1", "k", "v2")
+		w.expect("n1", "k", "v2")
+	})
+}
