@@ -159,7 +159,12 @@ func (n *Node) reshape(ctx context.Context, r *cp.Replica, target, newcomers []s
 			absent = errors.Join(absent, fmt.Errorf("node: %s has no vote and does not answer", name))
 			continue
 		}
-		err = errors.Join(err, n.invite(ctx, r, name, patience))
+		switch refused := n.invite(ctx, r, name, patience); {
+		case errors.Is(refused, store.Denied):
+			absent = errors.Join(absent, refused) // one of before the forcing is there, with its data
+		default:
+			err = errors.Join(err, refused)
+		}
 	}
 	if err != nil {
 		return absent, err

@@ -123,11 +123,12 @@ func (r *Replica) pullOnce(ctx context.Context, peer string) error {
 // write says what this replica has: at once, whenever entries from peers have been
 // committed, and with a probe at every heartbeat.
 func (p *puller) write(ctx context.Context) error {
+	epoch := p.r.placed.Load().Epoch
 	vector, _, err := p.r.views.peek()
 	if err != nil {
 		return err
 	}
-	if err := sendHello(p.stream, p.r.actor, p.r.placed.Load().Epoch, vector); err != nil {
+	if err := sendHello(p.stream, p.r.actor, epoch, vector); err != nil {
 		return err
 	}
 	beat := time.NewTicker(heartbeat)
@@ -135,6 +136,8 @@ func (p *puller) write(ctx context.Context) error {
 	wanted := p.r.fresh.wanted(p.peer)
 	said, probe := uint64(0), true
 	for {
+		// The epoch is read before the view: what is said with it was held by then.
+		epoch := p.r.placed.Load().Epoch
 		v, changed, err := p.r.views.acquire()
 		if err != nil {
 			return err
@@ -143,7 +146,7 @@ func (p *puller) write(ctx context.Context) error {
 		p.r.views.release(v)
 		// What this replica wrote itself is no news to a peer that sends.
 		if probe || remote != said {
-			if err := p.ack(vector, probe); err != nil {
+			if err := p.ack(vector, epoch, probe); err != nil {
 				return err
 			}
 			said, probe = remote, false
@@ -160,8 +163,8 @@ func (p *puller) write(ctx context.Context) error {
 	}
 }
 
-func (p *puller) ack(vector causal.Vector, probe bool) error {
-	ack := &logpb.Ack{Durable: protoVector(vector), Epoch: p.r.placed.Load().Epoch}
+func (p *puller) ack(vector causal.Vector, epoch uint64, probe bool) error {
+	ack := &logpb.Ack{Durable: protoVector(vector), Epoch: epoch}
 	if probe {
 		now := time.Now()
 		if ack.Probe = p.probes.leave(now); ack.Probe != 0 {

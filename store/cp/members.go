@@ -2,6 +2,7 @@ package cp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,7 +61,8 @@ func (r *Replica) awaitCaughtUp(ctx context.Context, ra *raft.Raft, node string)
 			return nil
 		}
 		behind := &store.Error{Code: store.Unavailable, Cause: err, Msg: fmt.Sprintf("%s did not catch up with log entry %d", node, target)}
-		if ra.State() != raft.Leader {
+		// Who refuses to answer, because it is of another lineage, does so for ever.
+		if ra.State() != raft.Leader || errors.Is(err, store.Denied) {
 			return behind
 		}
 		again := time.NewTimer(r.cfg.Timing.Heartbeat)
