@@ -28,6 +28,9 @@ type groupHeld struct {
 	Revision uint64   `json:"revision"`
 	Epoch    uint64   `json:"epoch"`
 	Voters   []string `json:"voters"`
+	// CaughtUp is false of a group that the node joined and never served. It has no state
+	// to go on with, and the group is left as it is.
+	CaughtUp bool `json:"caught_up"`
 }
 
 func (a *app) recoverCommand() *cobra.Command {
@@ -78,7 +81,7 @@ func (a *app) recoverCommand() *cobra.Command {
 }
 
 func heldOf(h node.Held) groupHeld {
-	return groupHeld{h.Group.String(), h.Term, h.Index, h.Applied, h.Revision, h.Epoch, append([]string{}, h.Members...)}
+	return groupHeld{h.Group.String(), h.Term, h.Index, h.Applied, h.Revision, h.Epoch, append([]string{}, h.Members...), h.CaughtUp}
 }
 
 // stopped returns the data directory of a node of the local cluster. No node of the
@@ -106,16 +109,22 @@ func (a *app) stopped(name string) (string, error) {
 func (a *app) recovered(out recoveredJSON) {
 	rows := [][]string{{"GROUP", "TERM", "LAST ENTRY", "APPLIED", "REVISION", "EPOCH", "VOTERS"}}
 	n := func(v uint64) string { return strconv.FormatUint(v, 10) }
+	fit := 0
 	for _, g := range out.Groups {
 		name := g.Group
 		if name == store.CatalogGroup.String() {
 			name += " (catalog)"
 		}
+		if g.CaughtUp {
+			fit++
+		} else {
+			name += " (never caught up)"
+		}
 		rows = append(rows, []string{name, n(g.Term), n(g.Index), n(g.Applied), n(g.Revision), n(g.Epoch), strings.Join(g.Voters, ",")})
 	}
 	a.table(rows)
 	if out.Changed {
-		fmt.Fprintf(a.out, "%s %s is the only voter of %s; start it, add nodes, and remove those that are gone\n", a.green("✓"), out.Node, count(len(out.Groups), "group"))
+		fmt.Fprintf(a.out, "%s %s is the only voter of %s; start it, add nodes, and remove those that are gone\n", a.green("✓"), out.Node, count(fit, "group"))
 		return
 	}
 	a.progress("nothing was changed; with --yes %s alone goes on with this, and what others have beyond it is lost", out.Node)
