@@ -3918,6 +3918,7 @@ type FaultsResponse struct {
 	Held          uint64                 `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"` // reads, writes and packets the rules held back or refused, since the node started
 	Delayed       uint64                 `protobuf:"varint,3,opt,name=delayed,proto3" json:"delayed,omitempty"`
 	SlowSyncs     uint64                 `protobuf:"varint,4,opt,name=slow_syncs,json=slowSyncs,proto3" json:"slow_syncs,omitempty"` // that SlowDisk made wait
+	SkewNs        int64                  `protobuf:"varint,5,opt,name=skew_ns,json=skewNs,proto3" json:"skew_ns,omitempty"`          // how far the clock is set ahead
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3976,6 +3977,13 @@ func (x *FaultsResponse) GetDelayed() uint64 {
 func (x *FaultsResponse) GetSlowSyncs() uint64 {
 	if x != nil {
 		return x.SlowSyncs
+	}
+	return 0
+}
+
+func (x *FaultsResponse) GetSkewNs() int64 {
+	if x != nil {
+		return x.SkewNs
 	}
 	return 0
 }
@@ -4060,6 +4068,86 @@ func (*SlowDiskResponse) Descriptor() ([]byte, []int) {
 	return file_kv_v1_kv_proto_rawDescGZIP(), []int{45}
 }
 
+type SkewRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AheadNs       int64                  `protobuf:"varint,1,opt,name=ahead_ns,json=aheadNs,proto3" json:"ahead_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkewRequest) Reset() {
+	*x = SkewRequest{}
+	mi := &file_kv_v1_kv_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkewRequest) ProtoMessage() {}
+
+func (x *SkewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkewRequest.ProtoReflect.Descriptor instead.
+func (*SkewRequest) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SkewRequest) GetAheadNs() int64 {
+	if x != nil {
+		return x.AheadNs
+	}
+	return 0
+}
+
+type SkewResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkewResponse) Reset() {
+	*x = SkewResponse{}
+	mi := &file_kv_v1_kv_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkewResponse) ProtoMessage() {}
+
+func (x *SkewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkewResponse.ProtoReflect.Descriptor instead.
+func (*SkewResponse) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{47}
+}
+
 type LinkRule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"` // a node, or * for every node
@@ -4074,7 +4162,7 @@ type LinkRule struct {
 
 func (x *LinkRule) Reset() {
 	*x = LinkRule{}
-	mi := &file_kv_v1_kv_proto_msgTypes[46]
+	mi := &file_kv_v1_kv_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4086,7 +4174,7 @@ func (x *LinkRule) String() string {
 func (*LinkRule) ProtoMessage() {}
 
 func (x *LinkRule) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[46]
+	mi := &file_kv_v1_kv_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4099,7 +4187,7 @@ func (x *LinkRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRule.ProtoReflect.Descriptor instead.
 func (*LinkRule) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{46}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *LinkRule) GetFrom() string {
@@ -4156,7 +4244,7 @@ type DumpRequest struct {
 
 func (x *DumpRequest) Reset() {
 	*x = DumpRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[47]
+	mi := &file_kv_v1_kv_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4168,7 +4256,7 @@ func (x *DumpRequest) String() string {
 func (*DumpRequest) ProtoMessage() {}
 
 func (x *DumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[47]
+	mi := &file_kv_v1_kv_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4181,7 +4269,7 @@ func (x *DumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpRequest.ProtoReflect.Descriptor instead.
 func (*DumpRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{47}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DumpRequest) GetKeyspaceId() uint64 {
@@ -4226,7 +4314,7 @@ type DumpResponse struct {
 
 func (x *DumpResponse) Reset() {
 	*x = DumpResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[48]
+	mi := &file_kv_v1_kv_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4238,7 +4326,7 @@ func (x *DumpResponse) String() string {
 func (*DumpResponse) ProtoMessage() {}
 
 func (x *DumpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[48]
+	mi := &file_kv_v1_kv_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4251,7 +4339,7 @@ func (x *DumpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpResponse.ProtoReflect.Descriptor instead.
 func (*DumpResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{48}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DumpResponse) GetItems() []*Item {
@@ -4307,7 +4395,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[49]
+	mi := &file_kv_v1_kv_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4319,7 +4407,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[49]
+	mi := &file_kv_v1_kv_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4332,7 +4420,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{49}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -4358,7 +4446,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[50]
+	mi := &file_kv_v1_kv_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4370,7 +4458,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[50]
+	mi := &file_kv_v1_kv_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4383,7 +4471,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{50}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RemoveNodeResponse) GetMoved() []string {
@@ -4405,7 +4493,7 @@ type TransferLeaderRequest struct {
 
 func (x *TransferLeaderRequest) Reset() {
 	*x = TransferLeaderRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[51]
+	mi := &file_kv_v1_kv_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4417,7 +4505,7 @@ func (x *TransferLeaderRequest) String() string {
 func (*TransferLeaderRequest) ProtoMessage() {}
 
 func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[51]
+	mi := &file_kv_v1_kv_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4430,7 +4518,7 @@ func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{51}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *TransferLeaderRequest) GetKeyspaceId() uint64 {
@@ -4470,7 +4558,7 @@ type TransferLeaderResponse struct {
 
 func (x *TransferLeaderResponse) Reset() {
 	*x = TransferLeaderResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[52]
+	mi := &file_kv_v1_kv_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4482,7 +4570,7 @@ func (x *TransferLeaderResponse) String() string {
 func (*TransferLeaderResponse) ProtoMessage() {}
 
 func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[52]
+	mi := &file_kv_v1_kv_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4495,7 +4583,7 @@ func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{52}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *TransferLeaderResponse) GetLeader() string {
@@ -4513,7 +4601,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[53]
+	mi := &file_kv_v1_kv_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4525,7 +4613,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[53]
+	mi := &file_kv_v1_kv_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4538,7 +4626,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{53}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{55}
 }
 
 type DrainResponse struct {
@@ -4550,7 +4638,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[54]
+	mi := &file_kv_v1_kv_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4562,7 +4650,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[54]
+	mi := &file_kv_v1_kv_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4575,7 +4663,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{54}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *DrainResponse) GetMoved() uint32 {
@@ -4595,7 +4683,7 @@ type SaveSnapshotRequest struct {
 
 func (x *SaveSnapshotRequest) Reset() {
 	*x = SaveSnapshotRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[55]
+	mi := &file_kv_v1_kv_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4607,7 +4695,7 @@ func (x *SaveSnapshotRequest) String() string {
 func (*SaveSnapshotRequest) ProtoMessage() {}
 
 func (x *SaveSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[55]
+	mi := &file_kv_v1_kv_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4620,7 +4708,7 @@ func (x *SaveSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SaveSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{55}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SaveSnapshotRequest) GetKeyspaceId() uint64 {
@@ -4650,7 +4738,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_kv_v1_kv_proto_msgTypes[56]
+	mi := &file_kv_v1_kv_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4662,7 +4750,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[56]
+	mi := &file_kv_v1_kv_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4675,7 +4763,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{56}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SnapshotChunk) GetData() []byte {
@@ -4717,7 +4805,7 @@ type RestoreSnapshotResponse struct {
 
 func (x *RestoreSnapshotResponse) Reset() {
 	*x = RestoreSnapshotResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[57]
+	mi := &file_kv_v1_kv_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4729,7 +4817,7 @@ func (x *RestoreSnapshotResponse) String() string {
 func (*RestoreSnapshotResponse) ProtoMessage() {}
 
 func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[57]
+	mi := &file_kv_v1_kv_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4742,7 +4830,7 @@ func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{57}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RestoreSnapshotResponse) GetEpoch() uint64 {
@@ -5120,16 +5208,20 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x10SetFaultsRequest\x12,\n" +
 	"\x05rules\x18\x01 \x03(\v2\x16.dialkv.kv.v1.LinkRuleR\x05rules\"\x13\n" +
 	"\x11SetFaultsResponse\"\x0f\n" +
-	"\rFaultsRequest\"\x8b\x01\n" +
+	"\rFaultsRequest\"\xa4\x01\n" +
 	"\x0eFaultsResponse\x12,\n" +
 	"\x05rules\x18\x01 \x03(\v2\x16.dialkv.kv.v1.LinkRuleR\x05rules\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\x04R\x04held\x12\x18\n" +
 	"\adelayed\x18\x03 \x01(\x04R\adelayed\x12\x1d\n" +
 	"\n" +
-	"slow_syncs\x18\x04 \x01(\x04R\tslowSyncs\"5\n" +
+	"slow_syncs\x18\x04 \x01(\x04R\tslowSyncs\x12\x17\n" +
+	"\askew_ns\x18\x05 \x01(\x03R\x06skewNs\"5\n" +
 	"\x0fSlowDiskRequest\x12\"\n" +
 	"\rsync_delay_ns\x18\x01 \x01(\x03R\vsyncDelayNs\"\x12\n" +
-	"\x10SlowDiskResponse\"\x92\x01\n" +
+	"\x10SlowDiskResponse\"(\n" +
+	"\vSkewRequest\x12\x19\n" +
+	"\bahead_ns\x18\x01 \x01(\x03R\aaheadNs\"\x0e\n" +
+	"\fSkewResponse\"\x92\x01\n" +
 	"\bLinkRule\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
@@ -5207,7 +5299,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05Write\x12\x1a.dialkv.kv.v1.WriteRequest\x1a\x1b.dialkv.kv.v1.WriteResponse\x12B\n" +
 	"\x05Watch\x12\x1a.dialkv.kv.v1.WatchRequest\x1a\x1b.dialkv.kv.v1.WatchResponse0\x012J\n" +
 	"\x04Peer\x12B\n" +
-	"\x06Stream\x12\x19.dialkv.kv.v1.StreamFrame\x1a\x19.dialkv.kv.v1.StreamFrame(\x010\x012\xd7\b\n" +
+	"\x06Stream\x12\x19.dialkv.kv.v1.StreamFrame\x1a\x19.dialkv.kv.v1.StreamFrame(\x010\x012\x96\t\n" +
 	"\x05Admin\x12C\n" +
 	"\x06Status\x12\x1b.dialkv.kv.v1.StatusRequest\x1a\x1c.dialkv.kv.v1.StatusResponse\x12=\n" +
 	"\x04Join\x12\x19.dialkv.kv.v1.JoinRequest\x1a\x1a.dialkv.kv.v1.JoinResponse\x12[\n" +
@@ -5217,6 +5309,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\tSetFaults\x12\x1e.dialkv.kv.v1.SetFaultsRequest\x1a\x1f.dialkv.kv.v1.SetFaultsResponse\x12C\n" +
 	"\x06Faults\x12\x1b.dialkv.kv.v1.FaultsRequest\x1a\x1c.dialkv.kv.v1.FaultsResponse\x12I\n" +
 	"\bSlowDisk\x12\x1d.dialkv.kv.v1.SlowDiskRequest\x1a\x1e.dialkv.kv.v1.SlowDiskResponse\x12=\n" +
+	"\x04Skew\x12\x19.dialkv.kv.v1.SkewRequest\x1a\x1a.dialkv.kv.v1.SkewResponse\x12=\n" +
 	"\x04Dump\x12\x19.dialkv.kv.v1.DumpRequest\x1a\x1a.dialkv.kv.v1.DumpResponse\x12O\n" +
 	"\n" +
 	"RemoveNode\x12\x1f.dialkv.kv.v1.RemoveNodeRequest\x1a .dialkv.kv.v1.RemoveNodeResponse\x12[\n" +
@@ -5238,7 +5331,7 @@ func file_kv_v1_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_kv_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_kv_v1_kv_proto_goTypes = []any{
 	(Op)(0),                         // 0: dialkv.kv.v1.Op
 	(Compare_Target)(0),             // 1: dialkv.kv.v1.Compare.Target
@@ -5290,19 +5383,21 @@ var file_kv_v1_kv_proto_goTypes = []any{
 	(*FaultsResponse)(nil),          // 47: dialkv.kv.v1.FaultsResponse
 	(*SlowDiskRequest)(nil),         // 48: dialkv.kv.v1.SlowDiskRequest
 	(*SlowDiskResponse)(nil),        // 49: dialkv.kv.v1.SlowDiskResponse
-	(*LinkRule)(nil),                // 50: dialkv.kv.v1.LinkRule
-	(*DumpRequest)(nil),             // 51: dialkv.kv.v1.DumpRequest
-	(*DumpResponse)(nil),            // 52: dialkv.kv.v1.DumpResponse
-	(*RemoveNodeRequest)(nil),       // 53: dialkv.kv.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),      // 54: dialkv.kv.v1.RemoveNodeResponse
-	(*TransferLeaderRequest)(nil),   // 55: dialkv.kv.v1.TransferLeaderRequest
-	(*TransferLeaderResponse)(nil),  // 56: dialkv.kv.v1.TransferLeaderResponse
-	(*DrainRequest)(nil),            // 57: dialkv.kv.v1.DrainRequest
-	(*DrainResponse)(nil),           // 58: dialkv.kv.v1.DrainResponse
-	(*SaveSnapshotRequest)(nil),     // 59: dialkv.kv.v1.SaveSnapshotRequest
-	(*SnapshotChunk)(nil),           // 60: dialkv.kv.v1.SnapshotChunk
-	(*RestoreSnapshotResponse)(nil), // 61: dialkv.kv.v1.RestoreSnapshotResponse
-	nil,                             // 62: dialkv.kv.v1.ReplicaStatus.BacklogEntry
+	(*SkewRequest)(nil),             // 50: dialkv.kv.v1.SkewRequest
+	(*SkewResponse)(nil),            // 51: dialkv.kv.v1.SkewResponse
+	(*LinkRule)(nil),                // 52: dialkv.kv.v1.LinkRule
+	(*DumpRequest)(nil),             // 53: dialkv.kv.v1.DumpRequest
+	(*DumpResponse)(nil),            // 54: dialkv.kv.v1.DumpResponse
+	(*RemoveNodeRequest)(nil),       // 55: dialkv.kv.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),      // 56: dialkv.kv.v1.RemoveNodeResponse
+	(*TransferLeaderRequest)(nil),   // 57: dialkv.kv.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil),  // 58: dialkv.kv.v1.TransferLeaderResponse
+	(*DrainRequest)(nil),            // 59: dialkv.kv.v1.DrainRequest
+	(*DrainResponse)(nil),           // 60: dialkv.kv.v1.DrainResponse
+	(*SaveSnapshotRequest)(nil),     // 61: dialkv.kv.v1.SaveSnapshotRequest
+	(*SnapshotChunk)(nil),           // 62: dialkv.kv.v1.SnapshotChunk
+	(*RestoreSnapshotResponse)(nil), // 63: dialkv.kv.v1.RestoreSnapshotResponse
+	nil,                             // 64: dialkv.kv.v1.ReplicaStatus.BacklogEntry
 }
 var file_kv_v1_kv_proto_depIdxs = []int32{
 	14, // 0: dialkv.kv.v1.ReadResponse.items:type_name -> dialkv.kv.v1.Item
@@ -5338,13 +5433,13 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	34, // 30: dialkv.kv.v1.StatusResponse.replicas:type_name -> dialkv.kv.v1.ReplicaStatus
 	35, // 31: dialkv.kv.v1.StatusResponse.members:type_name -> dialkv.kv.v1.Member
 	26, // 32: dialkv.kv.v1.StatusResponse.self:type_name -> dialkv.kv.v1.Node
-	62, // 33: dialkv.kv.v1.ReplicaStatus.backlog:type_name -> dialkv.kv.v1.ReplicaStatus.BacklogEntry
+	64, // 33: dialkv.kv.v1.ReplicaStatus.backlog:type_name -> dialkv.kv.v1.ReplicaStatus.BacklogEntry
 	26, // 34: dialkv.kv.v1.JoinRequest.node:type_name -> dialkv.kv.v1.Node
 	26, // 35: dialkv.kv.v1.JoinResponse.nodes:type_name -> dialkv.kv.v1.Node
 	27, // 36: dialkv.kv.v1.CreateKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
 	27, // 37: dialkv.kv.v1.AlterKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
-	50, // 38: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
-	50, // 39: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
+	52, // 38: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
+	52, // 39: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
 	14, // 40: dialkv.kv.v1.DumpResponse.items:type_name -> dialkv.kv.v1.Item
 	4,  // 41: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
 	7,  // 42: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
@@ -5363,37 +5458,39 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	44, // 55: dialkv.kv.v1.Admin.SetFaults:input_type -> dialkv.kv.v1.SetFaultsRequest
 	46, // 56: dialkv.kv.v1.Admin.Faults:input_type -> dialkv.kv.v1.FaultsRequest
 	48, // 57: dialkv.kv.v1.Admin.SlowDisk:input_type -> dialkv.kv.v1.SlowDiskRequest
-	51, // 58: dialkv.kv.v1.Admin.Dump:input_type -> dialkv.kv.v1.DumpRequest
-	53, // 59: dialkv.kv.v1.Admin.RemoveNode:input_type -> dialkv.kv.v1.RemoveNodeRequest
-	55, // 60: dialkv.kv.v1.Admin.TransferLeader:input_type -> dialkv.kv.v1.TransferLeaderRequest
-	57, // 61: dialkv.kv.v1.Admin.Drain:input_type -> dialkv.kv.v1.DrainRequest
-	59, // 62: dialkv.kv.v1.Admin.SaveSnapshot:input_type -> dialkv.kv.v1.SaveSnapshotRequest
-	60, // 63: dialkv.kv.v1.Admin.RestoreSnapshot:input_type -> dialkv.kv.v1.SnapshotChunk
-	5,  // 64: dialkv.kv.v1.KV.Read:output_type -> dialkv.kv.v1.ReadResponse
-	13, // 65: dialkv.kv.v1.KV.Write:output_type -> dialkv.kv.v1.WriteResponse
-	25, // 66: dialkv.kv.v1.KV.Topology:output_type -> dialkv.kv.v1.TopologyResponse
-	19, // 67: dialkv.kv.v1.KV.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	23, // 68: dialkv.kv.v1.KV.Many:output_type -> dialkv.kv.v1.ManyResponse
-	5,  // 69: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
-	13, // 70: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
-	19, // 71: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	31, // 72: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
-	33, // 73: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
-	37, // 74: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
-	39, // 75: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
-	43, // 76: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
-	41, // 77: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
-	45, // 78: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
-	47, // 79: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
-	49, // 80: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
-	52, // 81: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
-	54, // 82: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
-	56, // 83: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
-	58, // 84: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
-	60, // 85: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
-	61, // 86: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
-	64, // [64:87] is the sub-list for method output_type
-	41, // [41:64] is the sub-list for method input_type
+	50, // 58: dialkv.kv.v1.Admin.Skew:input_type -> dialkv.kv.v1.SkewRequest
+	53, // 59: dialkv.kv.v1.Admin.Dump:input_type -> dialkv.kv.v1.DumpRequest
+	55, // 60: dialkv.kv.v1.Admin.RemoveNode:input_type -> dialkv.kv.v1.RemoveNodeRequest
+	57, // 61: dialkv.kv.v1.Admin.TransferLeader:input_type -> dialkv.kv.v1.TransferLeaderRequest
+	59, // 62: dialkv.kv.v1.Admin.Drain:input_type -> dialkv.kv.v1.DrainRequest
+	61, // 63: dialkv.kv.v1.Admin.SaveSnapshot:input_type -> dialkv.kv.v1.SaveSnapshotRequest
+	62, // 64: dialkv.kv.v1.Admin.RestoreSnapshot:input_type -> dialkv.kv.v1.SnapshotChunk
+	5,  // 65: dialkv.kv.v1.KV.Read:output_type -> dialkv.kv.v1.ReadResponse
+	13, // 66: dialkv.kv.v1.KV.Write:output_type -> dialkv.kv.v1.WriteResponse
+	25, // 67: dialkv.kv.v1.KV.Topology:output_type -> dialkv.kv.v1.TopologyResponse
+	19, // 68: dialkv.kv.v1.KV.Watch:output_type -> dialkv.kv.v1.WatchResponse
+	23, // 69: dialkv.kv.v1.KV.Many:output_type -> dialkv.kv.v1.ManyResponse
+	5,  // 70: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
+	13, // 71: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
+	19, // 72: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
+	31, // 73: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
+	33, // 74: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
+	37, // 75: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
+	39, // 76: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
+	43, // 77: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
+	41, // 78: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
+	45, // 79: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
+	47, // 80: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
+	49, // 81: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
+	51, // 82: dialkv.kv.v1.Admin.Skew:output_type -> dialkv.kv.v1.SkewResponse
+	54, // 83: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
+	56, // 84: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
+	58, // 85: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
+	60, // 86: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
+	62, // 87: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
+	63, // 88: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
+	65, // [65:89] is the sub-list for method output_type
+	41, // [41:65] is the sub-list for method input_type
 	41, // [41:41] is the sub-list for extension type_name
 	41, // [41:41] is the sub-list for extension extendee
 	0,  // [0:41] is the sub-list for field type_name
@@ -5421,7 +5518,7 @@ func file_kv_v1_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kv_v1_kv_proto_rawDesc), len(file_kv_v1_kv_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   59,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -577,6 +577,7 @@ const (
 	Admin_SetFaults_FullMethodName       = "/dialkv.kv.v1.Admin/SetFaults"
 	Admin_Faults_FullMethodName          = "/dialkv.kv.v1.Admin/Faults"
 	Admin_SlowDisk_FullMethodName        = "/dialkv.kv.v1.Admin/SlowDisk"
+	Admin_Skew_FullMethodName            = "/dialkv.kv.v1.Admin/Skew"
 	Admin_Dump_FullMethodName            = "/dialkv.kv.v1.Admin/Dump"
 	Admin_RemoveNode_FullMethodName      = "/dialkv.kv.v1.Admin/RemoveNode"
 	Admin_TransferLeader_FullMethodName  = "/dialkv.kv.v1.Admin/TransferLeader"
@@ -604,6 +605,9 @@ type AdminClient interface {
 	// SlowDisk makes each sync of the node's log take that much longer; 0 heals. Refused
 	// as SetFaults is.
 	SlowDisk(ctx context.Context, in *SlowDiskRequest, opts ...grpc.CallOption) (*SlowDiskResponse, error)
+	// Skew sets the node's wall clock that much ahead, or behind, for all that the node
+	// stamps with it; 0 heals. Refused as SetFaults is.
+	Skew(ctx context.Context, in *SkewRequest, opts ...grpc.CallOption) (*SkewResponse, error)
 	// Dump reads this node's own replica of a group, siblings and dots included,
 	// without asking anybody. It is how a checker compares replicas.
 	Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*DumpResponse, error)
@@ -711,6 +715,16 @@ func (c *adminClient) SlowDisk(ctx context.Context, in *SlowDiskRequest, opts ..
 	return out, nil
 }
 
+func (c *adminClient) Skew(ctx context.Context, in *SkewRequest, opts ...grpc.CallOption) (*SkewResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SkewResponse)
+	err := c.cc.Invoke(ctx, Admin_Skew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*DumpResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DumpResponse)
@@ -802,6 +816,9 @@ type AdminServer interface {
 	// SlowDisk makes each sync of the node's log take that much longer; 0 heals. Refused
 	// as SetFaults is.
 	SlowDisk(context.Context, *SlowDiskRequest) (*SlowDiskResponse, error)
+	// Skew sets the node's wall clock that much ahead, or behind, for all that the node
+	// stamps with it; 0 heals. Refused as SetFaults is.
+	Skew(context.Context, *SkewRequest) (*SkewResponse, error)
 	// Dump reads this node's own replica of a group, siblings and dots included,
 	// without asking anybody. It is how a checker compares replicas.
 	Dump(context.Context, *DumpRequest) (*DumpResponse, error)
@@ -852,6 +869,9 @@ func (UnimplementedAdminServer) Faults(context.Context, *FaultsRequest) (*Faults
 }
 func (UnimplementedAdminServer) SlowDisk(context.Context, *SlowDiskRequest) (*SlowDiskResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SlowDisk not implemented")
+}
+func (UnimplementedAdminServer) Skew(context.Context, *SkewRequest) (*SkewResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Skew not implemented")
 }
 func (UnimplementedAdminServer) Dump(context.Context, *DumpRequest) (*DumpResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Dump not implemented")
@@ -1036,6 +1056,24 @@ func _Admin_SlowDisk_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Skew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SkewRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Skew(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Skew_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Skew(ctx, req.(*SkewRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_Dump_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DumpRequest)
 	if err := dec(in); err != nil {
@@ -1164,6 +1202,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SlowDisk",
 			Handler:    _Admin_SlowDisk_Handler,
+		},
+		{
+			MethodName: "Skew",
+			Handler:    _Admin_Skew_Handler,
 		},
 		{
 			MethodName: "Dump",

@@ -58,3 +58,26 @@ func (p *Procs) SlowSyncs(ctx context.Context, name string) uint64 {
 	}
 	return faults.GetSlowSyncs()
 }
+
+// Skew sets the wall clock of a node ahead, or behind, until it is called again or the
+// node restarts; 0 heals.
+func (m *Memory) Skew(ctx context.Context, name string, ahead time.Duration) error {
+	return skew(ctx, m, name, ahead)
+}
+
+// Skew sets the wall clock of a node ahead, or behind, until it is called again or the
+// node restarts; 0 heals.
+func (p *Procs) Skew(ctx context.Context, name string, ahead time.Duration) error {
+	return skew(ctx, p, name, ahead)
+}
+
+func skew(ctx context.Context, c Cluster, name string, ahead time.Duration) error {
+	admin, err := c.Admin(name)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, faultTimeout)
+	defer cancel()
+	_, err = admin.Skew(ctx, &kvpb.SkewRequest{AheadNs: int64(ahead)})
+	return kvpb.FromStatus(err)
+}

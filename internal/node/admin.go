@@ -225,11 +225,30 @@ func (n *Node) SlowDisk(_ context.Context, r *kvpb.SlowDiskRequest) (*kvpb.SlowD
 	return &kvpb.SlowDiskResponse{}, nil
 }
 
+// maxSkew is further than any clock is wrong.
+const maxSkew = 24 * time.Hour
+
+// Skew sets this node's wall clock ahead, or behind.
+func (n *Node) Skew(_ context.Context, r *kvpb.SkewRequest) (*kvpb.SkewResponse, error) {
+	ahead := time.Duration(r.AheadNs)
+	if ahead.Abs() > maxSkew {
+		return nil, &store.Error{Code: store.Invalid, Op: "faults", Node: n.cfg.Node, Msg: fmt.Sprintf("a clock cannot be set %v ahead, the limit is %v either way", ahead, maxSkew)}
+	}
+	if !n.cfg.AllowFaults && ahead != 0 {
+		return nil, n.noFaults()
+	}
+	n.skew.Store(int64(ahead))
+	return &kvpb.SkewResponse{}, nil
+}
+
+// wallClock is the clock of what the node stamps.
+func (n *Node) wallClock() time.Time { return n.cfg.Clock().Add(time.Duration(n.skew.Load())) }
+
 // Faults lists the rules of this node's links and what they have done so far.
 func (n *Node) Faults(context.Context, *kvpb.FaultsRequest) (*kvpb.FaultsResponse, error) {
 	resp := new(kvpb.FaultsResponse)
 	resp.Held, resp.Delayed = n.door.Rules().Counts()
-	resp.SlowSyncs = n.disk.Waited()
+	resp.SlowSyncs, resp.SkewNs = n.disk.Waited(), n.skew.Load()
 	for _, x := range n.door.Rules().List() {
 		resp.Rules = append(resp.Rules, &kvpb.LinkRule{
 			From: x.From, To: x.To, Action: x.Action.String(),

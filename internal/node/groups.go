@@ -200,7 +200,7 @@ func (n *Node) openGroup(id store.GroupID, k shard.Keyspace) (replica, error) {
 	r, err := ap.Open(ap.Config{
 		Node: n.cfg.Node, Group: id, Placement: placementOf(k, id.Shard),
 		Policy: k.Policy, W: k.W, Durability: k.Durability,
-		Engine: n.engine, Peers: streams{calls{n.pool, id}}, Clock: n.cfg.Clock,
+		Engine: n.engine, Peers: streams{calls{n.pool, id}}, Clock: n.wallClock,
 		LogBytes: n.cfg.Storage.CausalLog, Events: n.causalEvents(id),
 	})
 	return causal{r}, err

@@ -29,7 +29,8 @@ import (
 type Node struct {
 	cfg    Config
 	engine *engine.Engine
-	disk   engine.Pace // of a node that takes faults
+	disk   engine.Pace  // of a node that takes faults
+	skew   atomic.Int64 // of its wall clock, in nanoseconds, on a node that takes faults
 	door   *link.Endpoint
 	book   *book
 	id     identity // Run completes it, before anything else starts

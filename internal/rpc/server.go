@@ -71,6 +71,7 @@ type Admin interface {
 	SetFaults(ctx context.Context, r *kvpb.SetFaultsRequest) (*kvpb.SetFaultsResponse, error)
 	Faults(ctx context.Context, r *kvpb.FaultsRequest) (*kvpb.FaultsResponse, error)
 	SlowDisk(ctx context.Context, r *kvpb.SlowDiskRequest) (*kvpb.SlowDiskResponse, error)
+	Skew(ctx context.Context, r *kvpb.SkewRequest) (*kvpb.SkewResponse, error)
 	Dump(ctx context.Context, r *kvpb.DumpRequest) (*kvpb.DumpResponse, error)
 	RemoveNode(ctx context.Context, r *kvpb.RemoveNodeRequest) (*kvpb.RemoveNodeResponse, error)
 	TransferLeader(ctx context.Context, r *kvpb.TransferLeaderRequest) (*kvpb.TransferLeaderResponse, error)

@@ -47,6 +47,8 @@ func (n *nemesis) prepare(ctx context.Context, s Step) fault {
 		return n.power()
 	case DiskSlow:
 		return n.slowDisk(ctx, s.Nodes)
+	case Skew:
+		return n.skew(s.Nodes)
 	case Transfer:
 		return n.transfer(ctx)
 	case Membership:

@@ -21,6 +21,12 @@ type Disks interface {
 	SlowSyncs(ctx context.Context, name string) uint64
 }
 
+// Clocks is a cluster whose nodes' wall clocks can be set wrong.
+type Clocks interface {
+	// Skew sets a node's wall clock that much ahead, or behind; 0 heals.
+	Skew(ctx context.Context, name string, ahead time.Duration) error
+}
+
 // Members is a cluster that nodes can enter and leave.
 type Members interface {
 	// Add starts one more node and returns its name.
@@ -46,6 +52,8 @@ const (
 	lateMost  = 80 * time.Millisecond
 	slowLeast = 20 * time.Millisecond
 	slowMost  = 200 * time.Millisecond
+	skewLeast = time.Second
+	skewMost  = 10 * time.Second
 )
 
 func (n *nemesis) between(least, most time.Duration) time.Duration {
@@ -153,6 +161,48 @@ func (n *nemesis) slowDisk(ctx context.Context, nodes []string) fault {
 				return err
 			}
 			return each(nodes, func(node string) error { return n.ready(ctx, node) })
+		},
+	}
+}
+
+// skew sets the wall clocks of some nodes wrong, each by as much of its own.
+func (n *nemesis) skew(nodes []string) fault {
+	clocks := n.cluster.(Clocks)
+	ahead := make(map[string]time.Duration)
+	var said []string
+	for _, node := range nodes {
+		ahead[node] = n.between(skewLeast, skewMost).Round(time.Millisecond)
+		if n.rng.IntN(2) == 0 {
+			ahead[node] = -ahead[node]
+		}
+		said = append(said, fmt.Sprintf("%s by %v", node, ahead[node]))
+	}
+	// is reports whether each node says that its clock is wrong by so much.
+	is := func(ctx context.Context, want func(node string) time.Duration) error {
+		return each(nodes, func(node string) error {
+			f, err := n.faults(ctx, node)
+			if err == nil && time.Duration(f.GetSkewNs()) != want(node) {
+				err = unhealed(fmt.Sprintf("its clock is wrong by %v", time.Duration(f.GetSkewNs())))
+			}
+			return err
+		})
+	}
+	set := func(ctx context.Context, want func(node string) time.Duration) error {
+		return each(nodes, func(node string) error { return clocks.Skew(ctx, node, want(node)) })
+	}
+	wrong := func(node string) time.Duration { return ahead[node] }
+	right := func(string) time.Duration { return 0 }
+	return fault{
+		detail: strings.Join(said, ", "),
+		begin:  func(ctx context.Context) error { return set(ctx, wrong) },
+		effect: func(ctx context.Context) string {
+			if is(ctx, wrong) != nil {
+				return ""
+			}
+			return strings.Join(nodes, ", ") + " stamped with a wrong clock"
+		},
+		heal: func(ctx context.Context) error {
+			return errors.Join(set(ctx, right), is(ctx, right))
 		},
 	}
 }

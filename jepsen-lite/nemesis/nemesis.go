@@ -67,7 +67,8 @@ func Check(ctx context.Context, cluster Cluster, cfg Config) error {
 	for _, fault := range cfg.Faults {
 		_, disks := cluster.(Disks)
 		_, members := cluster.(Members)
-		if (fault == DiskSlow || fault == Stall) && !disks || fault == Membership && !members {
+		_, clocks := cluster.(Clocks)
+		if (fault == DiskSlow || fault == Stall) && !disks || fault == Membership && !members || fault == Skew && !clocks {
 			return &store.Error{Code: store.Unsupported, Op: "nemesis", Msg: fmt.Sprintf("the fault %q cannot be made on a cluster of this kind", fault), Try: "--world local, or other faults"}
 		}
 	}

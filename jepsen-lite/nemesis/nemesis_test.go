@@ -35,6 +35,7 @@ type fake struct {
 	calls  []string
 	nodes  []string
 	slow   map[string]bool
+	skewed map[string]time.Duration
 	synced uint64
 	led    string // who leads
 	term   uint64
@@ -42,7 +43,7 @@ type fake struct {
 }
 
 func newFake() *fake {
-	return &fake{down: map[string]bool{}, nodes: slices.Clone(five), slow: map[string]bool{}, led: "n4", term: 3}
+	return &fake{down: map[string]bool{}, nodes: slices.Clone(five), slow: map[string]bool{}, skewed: map[string]time.Duration{}, led: "n4", term: 3}
 }
 
 func (f *fake) Nodes() []string { return slices.Clone(f.nodes) }
@@ -71,6 +72,13 @@ func (f *fake) SlowSyncs(_ context.Context, name string) uint64 {
 		f.synced++
 	}
 	return f.synced
+}
+
+func (f *fake) Skew(_ context.Context, name string, ahead time.Duration) error {
+	if !f.deaf {
+		f.skewed[name] = ahead
+	}
+	return nil
 }
 
 func (f *fake) Add(_ context.Context, _ string) (string, error) {
@@ -160,7 +168,7 @@ func (a fakeAdmin) Faults(context.Context, *kvpb.FaultsRequest, ...grpc.CallOpti
 	if len(a.f.rules) > 0 {
 		a.f.held++ // there is always traffic
 	}
-	return &kvpb.FaultsResponse{Held: a.f.held, Delayed: a.f.held, Rules: make([]*kvpb.LinkRule, len(a.f.rules))}, nil
+	return &kvpb.FaultsResponse{SkewNs: int64(a.f.skewed[a.node]), Held: a.f.held, Delayed: a.f.held, Rules: make([]*kvpb.LinkRule, len(a.f.rules))}, nil
 }
 
 // run follows a plan of ten seconds in virtual time.
@@ -272,7 +280,7 @@ func TestPauseIsRefusedBeforehandWhereNothingCanBePaused(t *testing.T) {
 	if err := nemesis.Check(t.Context(), newFake(), cfg); !errors.Is(err, store.Unsupported) {
 		t.Errorf("got %v", err)
 	}
-	for _, fault := range []string{nemesis.DiskSlow, nemesis.Stall, nemesis.Membership} {
+	for _, fault := range []string{nemesis.DiskSlow, nemesis.Stall, nemesis.Membership, nemesis.Skew} {
 		cfg.Faults = []string{fault}
 		if err := nemesis.Check(t.Context(), plain{newFake()}, cfg); !errors.Is(err, store.Unsupported) {
 			t.Errorf("%s: %v", fault, err)

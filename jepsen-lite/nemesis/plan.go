@@ -23,6 +23,7 @@ const (
 	Delay      = "delay"      // every link is late, and out of step
 	Power      = "power"      // kill -9 of all nodes at once; in memory, un-synced bytes are lost
 	DiskSlow   = "disk-slow"  // every sync of a minority takes longer
+	Skew       = "skew"       // the wall clocks of a minority are wrong by up to ten seconds
 	Stall      = "stall"      // a leader's disk stands still while it is cut off: it does not notice
 	Succession = "succession" // a leader is killed, and every link is late from then on
 	Transfer   = "transfer"   // leaders hand their groups to other members
@@ -31,7 +32,7 @@ const (
 )
 
 // Names lists the faults. "none" asks for none of them.
-var Names = []string{Partition, OneWay, Away, Bridge, Kill, Pause, Reset, Delay, Power, DiskSlow, Stall, Succession, Transfer, Membership, Revive}
+var Names = []string{Partition, OneWay, Away, Bridge, Kill, Pause, Reset, Delay, Power, DiskSlow, Skew, Stall, Succession, Transfer, Membership, Revive}
 
 // slots are those faults that need more time than leastSlot: another leader, or a start.
 var slots = map[string]time.Duration{Stall: 4 * time.Second, Membership: 4 * time.Second, Power: 4 * time.Second, Revive: 8 * time.Second, Succession: 6 * time.Second, Away: 16 * time.Second}
@@ -126,7 +127,7 @@ func (c Config) Plan(nodes []string) ([]Step, error) {
 
 // atLeast is how many nodes a fault needs, so that it is one.
 var atLeast = map[string]int{
-	Partition: 2, OneWay: 2, Away: 2, Bridge: 3, Kill: 3, Pause: 3, Reset: 2, Delay: 2, DiskSlow: 2, Stall: 3, Succession: 3, Transfer: 2, Membership: 2, Revive: 3,
+	Partition: 2, OneWay: 2, Away: 2, Bridge: 3, Kill: 3, Pause: 3, Reset: 2, Delay: 2, DiskSlow: 2, Skew: 2, Stall: 3, Succession: 3, Transfer: 2, Membership: 2, Revive: 3,
 }
 
 // least is the time in which every fault can happen once.

@@ -97,11 +97,23 @@ func judge(t *testing.T, r *scenario.Recording) scenario.Outcome {
 // TestMembersComeAndGo replaces one node after the other, with cuts in between, under
 // workloads of ap keyspaces.
 func TestMembersComeAndGo(t *testing.T) {
-	for i, name := range []string{"roaming", "causal", "counter"} {
+	minutes(t, []string{"roaming", "causal", "counter"}, nemesis.Membership, nemesis.Partition)
+}
+
+// TestClocksAreWrong sets wall clocks wrong by seconds, with cuts in between. They order
+// concurrent writes and promise nothing.
+func TestClocksAreWrong(t *testing.T) {
+	minutes(t, []string{"roaming", "causal", "bounded", "delete"}, nemesis.Skew, nemesis.Partition)
+}
+
+// minutes keeps five nodes under faults for a virtual minute with each workload.
+func minutes(t *testing.T, workloads []string, faults ...string) {
+	t.Helper()
+	for i, name := range workloads {
 		t.Run(name, func(t *testing.T) {
 			outcome := judge(t, record(t, scenario.Options{
 				Load:   workload.Config{Workload: name, Duration: time.Minute, Rate: defaultRate, Seed: *seed + int64(i)},
-				Faults: []string{nemesis.Membership, nemesis.Partition},
+				Faults: faults,
 			}, world{time.Millisecond, short}))
 			if outcome.Verdict != check.Pass {
 				t.Errorf("verdict %s", outcome.Verdict)
