@@ -71,13 +71,19 @@ func heldAt(t *testing.T, c localcluster.Cluster, node string, id store.GroupID)
 }
 
 // checkCausal ends the writer and wants no write failed, and each of them at every
-// replica of the keyspace's one group.
+// replica of the keyspace's one group. Of few the end may be unknown: only the node that
+// took a write to an ap group can say what came of it, and that node may be gone.
 func (w *writer) checkCausal(t *testing.T, c localcluster.Cluster, id store.GroupID, replicas int) {
 	t.Helper()
 	w.stop()
 	<-w.done
-	if len(w.errs) > 0 {
-		t.Errorf("%d writes failed, the first with %v", len(w.errs), w.errs[0])
+	for _, err := range w.errs {
+		if !errors.Is(err, store.Unknown) {
+			t.Errorf("a write failed: %v", err)
+		}
+	}
+	if len(w.errs) > 3 {
+		t.Errorf("%d writes have no answer, the first with %v", len(w.errs), w.errs[0])
 	}
 	if len(w.acked) < 10 {
 		t.Errorf("only %d writes were acknowledged", len(w.acked))

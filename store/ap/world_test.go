@@ -189,6 +189,10 @@ type peersOf struct {
 func (p peersOf) Stream(ctx context.Context, to string) (Stream, error) {
 	p.w.mu.Lock()
 	m := p.w.member[to]
+	if m == nil { // named by a placement, and never there
+		p.w.mu.Unlock()
+		return nil, errors.New("connection refused")
+	}
 	replica, life := m.replica, m.ctx
 	p.w.mu.Unlock()
 	if replica == nil || life.Err() != nil {
