@@ -149,7 +149,7 @@ func try(t *testing.T, p plan) finding {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "finding.json")
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTrial$", "-test.v", "-test.timeout=5m", "-sim.trial="+string(b), "-sim.out="+file)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTrial$", "-test.v", "-test.timeout=9m", "-sim.trial="+string(b), "-sim.out="+file)
 	cmd.Env = append(os.Environ(), "KV_MUTANT="+p.Mutant)
 	log, err := cmd.CombinedOutput()
 	if err != nil {
