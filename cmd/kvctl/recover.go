@@ -99,7 +99,7 @@ func (a *app) stopped(name string) (string, error) {
 		if _, state, failed := p.Data(other); err == nil && failed == nil && state != "down" {
 			err = &store.Error{
 				Code: store.Invalid, Node: other, Msg: other + " is " + state + "; what is left of the cluster must not run meanwhile",
-				Try: "kvctl node kill " + other + ", if its majority is really gone",
+				Try: "kvctl node kill " + other + ", if the majority of the cluster is really gone",
 			}
 		}
 	}
