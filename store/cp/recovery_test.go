@@ -180,10 +180,12 @@ func TestFlippedByteInABoltLogIsFoundOrHarmless(t *testing.T) {
 		t.Fatal(err)
 	}
 	found, harmless := 0, 0
-	for at := 0; at < len(sound); at += stride(211) {
+	for at := 0; at < len(sound); at++ {
+		if head := at % os.Getpagesize(); head >= 16 && at%stride(211) != 0 {
+			continue // every byte of what a page says of itself, and some of all others
+		}
 		bad := bytes.Clone(sound)
 		bad[at] ^= 0x10
-		// A file of its own for each: bbolt keeps its lock on one that made it panic.
 		l.cfg.Group.Keyspace++
 		if err := os.WriteFile(boltPath(e, l.cfg.Group), bad, 0o600); err != nil {
 			t.Fatal(err)
@@ -193,6 +195,9 @@ func TestFlippedByteInABoltLogIsFoundOrHarmless(t *testing.T) {
 			found++
 			if !errors.Is(err, store.Corrupt) && !errors.Is(err, engine.ErrCorrupt) {
 				t.Errorf("byte %d: not called corrupt: %v", at, err)
+			}
+			if strings.Contains(err.Error(), "freepages") {
+				t.Errorf("byte %d: it was left to bbolt, which goes on in bad pages beside its own panic: %v", at, err)
 			}
 			continue
 		}
