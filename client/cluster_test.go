@@ -210,7 +210,10 @@ func (n *node) Keyspace(_ context.Context, id uint64, name string) (shard.Keyspa
 
 func (n *node) Replica(group store.GroupID) (store.Replica, bool) { return replica{n, group}, true }
 func (n *node) Peer(store.GroupID) (rpc.PeerReplica, bool)        { return nil, false }
-func (w *cluster) change(f func(t *shard.Topology))               { w.mu.Lock(); defer w.mu.Unlock(); f(&w.topology) }
+func (n *node) Prove(_ context.Context, _ store.GroupID, seen token.Deps) (token.Deps, error) {
+	return seen, nil
+}
+func (w *cluster) change(f func(t *shard.Topology)) { w.mu.Lock(); defer w.mu.Unlock(); f(&w.topology) }
 func (w *cluster) each(f func(n *node)) {
 	for _, n := range w.nodes {
 		f(n)

@@ -163,7 +163,7 @@ func (f *follower) relay(life context.Context, out chan<- update) error {
 			continue // handed on before, or less than is known
 		}
 		u := update{
-			Change: Change{Group: f.group, Revision: c.Revision, Events: c.Events}, entry: c.Entry,
+			Change: Change{Group: f.group, Revision: c.Revision, Events: c.Events}, entry: c.Entry, deps: c.Deps,
 			token: r.GetToken(), since: r.GetSince(),
 		}
 		if err := f.hand(life, out, u); err != nil {
@@ -322,7 +322,7 @@ func (s *Session) passed(c *Client, u update) error {
 		return s.tok.Merge(t)
 	}
 	t, _ := c.router.known()
-	return s.read(t, u.Group, u.entry)
+	return s.read(t, u.Group, u.entry, nil)
 }
 
 // saw folds a change into the session.
@@ -331,5 +331,5 @@ func (s *Session) saw(c *Client, u update) error {
 		return s.merge(u.token)
 	}
 	t, _ := c.router.known()
-	return s.read(t, u.Group, u.entry)
+	return s.read(t, u.Group, u.entry, u.deps)
 }

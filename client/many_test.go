@@ -18,6 +18,7 @@ import (
 	"github.com/dialkv/dialkv/internal/link/linktest"
 	"github.com/dialkv/dialkv/internal/rpc"
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -39,8 +40,11 @@ func newTrivial() *trivial {
 func (n *trivial) Topology() shard.Topology                    { return n.topology }
 func (n *trivial) Replica(store.GroupID) (store.Replica, bool) { return n, true }
 func (n *trivial) Peer(store.GroupID) (rpc.PeerReplica, bool)  { return nil, false }
-func (n *trivial) Status() store.Status                        { return store.Status{} }
-func (n *trivial) Run(ctx context.Context) error               { return nil }
+func (n *trivial) Prove(_ context.Context, _ store.GroupID, seen token.Deps) (token.Deps, error) {
+	return seen, nil
+}
+func (n *trivial) Status() store.Status          { return store.Status{} }
+func (n *trivial) Run(ctx context.Context) error { return nil }
 func (n *trivial) Keyspace(context.Context, uint64, string) (shard.Keyspace, error) {
 	return n.topology.Keyspaces[0], nil
 }

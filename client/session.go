@@ -46,19 +46,28 @@ func (s *Session) encode(group store.GroupID) ([]byte, error) {
 	return s.tok.Encode()
 }
 
-func (s *Session) read(t shard.Topology, group store.GroupID, e store.Entry) error {
-	return s.fold(t, group, e, (*token.Token).Read)
+// read folds into the session what an answer of the group showed: entry, and what that
+// may depend on in other groups.
+func (s *Session) read(t shard.Topology, group store.GroupID, e store.Entry, deps store.Deps) error {
+	return s.fold(t, group, e, deps, (*token.Token).Read)
 }
 
-func (s *Session) wrote(t shard.Topology, group store.GroupID, e store.Entry) error {
-	return s.fold(t, group, e, (*token.Token).Wrote)
+func (s *Session) wrote(t shard.Topology, group store.GroupID, e store.Entry, deps store.Deps) error {
+	return s.fold(t, group, e, deps, (*token.Token).Wrote)
 }
 
-func (s *Session) fold(t shard.Topology, group store.GroupID, e store.Entry, into func(*token.Token, store.GroupID, store.Entry) error) error {
+func (s *Session) fold(t shard.Topology, group store.GroupID, e store.Entry, deps store.Deps, into func(*token.Token, store.GroupID, store.Entry) error) error {
+	others, err := token.DecodeDeps(deps)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tok.Cluster == "" {
 		s.tok.Cluster, s.tok.Epoch = t.Cluster, t.Epoch
+	}
+	if err := s.tok.Learn(others.Without(group)); err != nil {
+		return err
 	}
 	return into(&s.tok, group, e)
 }

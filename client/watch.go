@@ -39,6 +39,7 @@ type Watch struct {
 type update struct {
 	Change
 	entry store.Entry
+	deps  store.Deps
 	token []byte // of a watch that enters by a node
 	since string // of such a watch of an ap keyspace
 	err   error

@@ -61,6 +61,7 @@ type Command struct {
 	Value []byte
 	If    Condition // cp only
 	After Entry     // the session's entry: the write is ordered after it, wherever it is read
+	Deps  Deps      // what the session has seen of other groups: whoever reads this one is told
 
 	// Context is what the writer has read of this key (ap): the write supersedes
 	// exactly that. nil means the writer read nothing and the policy decides.
@@ -344,6 +345,7 @@ type Result struct {
 	Acked    int    // ap: replicas known to hold it, this one included
 	Wanted   int    // ap: replicas that w asked for
 	Entry    Entry  // what a session must remember of having written this
+	Deps     Deps   // and of other groups, as the answer may show what depends on them
 	Proof    Proof
 
 	Lease uint64        // of a Grant, or of the lease made for a Put with a TTL

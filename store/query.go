@@ -44,6 +44,7 @@ type Page struct {
 	Revision uint64  // cp: the group's revision at the view
 	Context  Entry   // ap: the causal context of everything in the view
 	Entry    Entry   // what a session must remember of having read this
+	Deps     Deps    // and of other groups: what is shown may depend on it
 	Proof    Proof
 }
 
@@ -124,6 +125,7 @@ type Change struct {
 	// Entry is what a session must remember of having seen this. On ap it is also all
 	// that the watch has seen: the Since of one that goes on behind it.
 	Entry Entry
+	Deps  Deps // what a session must remember of other groups; nil also if nothing is new
 }
 
 // Event is the change of one key.

@@ -96,6 +96,10 @@ type Replica interface {
 // covers an entry has applied everything the entry names.
 type Entry []byte
 
+// Deps is what the writes of a group depend on in other groups: for each of those an
+// entry. It is opaque to all but package token. nil is none.
+type Deps []byte
+
 // Status describes a replica as it sees itself.
 type Status struct {
 	Group    GroupID

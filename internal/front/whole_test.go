@@ -49,8 +49,11 @@ func (n *node) Replica(group store.GroupID) (store.Replica, bool) {
 }
 
 func (n *node) Peer(store.GroupID) (rpc.PeerReplica, bool) { return nil, false }
-func (n *node) Status() store.Status                       { return store.Status{Revision: 9} }
-func (n *node) Run(context.Context) error                  { return nil }
+func (n *node) Prove(_ context.Context, _ store.GroupID, seen token.Deps) (token.Deps, error) {
+	return seen, nil
+}
+func (n *node) Status() store.Status      { return store.Status{Revision: 9} }
+func (n *node) Run(context.Context) error { return nil }
 
 func (n *node) Read(_ context.Context, q store.Query) (store.Page, error) {
 	n.query = q

@@ -174,6 +174,7 @@ func ToPage(p store.Page) *ReadResponse {
 		Revision: p.Revision,
 		Context:  p.Context,
 		Entry:    p.Entry,
+		Deps:     p.Deps,
 		Proof:    ToProof(p.Proof),
 	}
 }
@@ -195,6 +196,7 @@ func FromPage(r *ReadResponse) (store.Page, error) {
 		Revision: r.GetRevision(),
 		Context:  r.GetContext(),
 		Entry:    r.GetEntry(),
+		Deps:     r.GetDeps(),
 		Proof:    proof,
 	}, nil
 }
@@ -247,6 +249,7 @@ func ToResult(r store.Result) *WriteResponse {
 		Acked:    uint32(r.Acked),
 		Wanted:   uint32(r.Wanted),
 		Entry:    r.Entry,
+		Deps:     r.Deps,
 		Proof:    ToProof(r.Proof),
 		Lease:    r.Lease,
 		TtlNs:    int64(r.TTL),
@@ -267,6 +270,7 @@ func FromResult(r *WriteResponse) (store.Result, error) {
 		Acked:    int(r.GetAcked()),
 		Wanted:   int(r.GetWanted()),
 		Entry:    r.GetEntry(),
+		Deps:     r.GetDeps(),
 		Lease:    r.GetLease(),
 		TTL:      time.Duration(r.GetTtlNs()),
 		Held:     r.GetHeld(),

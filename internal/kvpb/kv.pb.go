@@ -442,6 +442,7 @@ type ReadResponse struct {
 	Token         []byte                 `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"` // Front only: the session's token after this read
 	Count         uint64                 `protobuf:"varint,12,opt,name=count,proto3" json:"count,omitempty"`
 	Leases        []*Lease               `protobuf:"bytes,13,rep,name=leases,proto3" json:"leases,omitempty"`
+	Deps          []byte                 `protobuf:"bytes,14,opt,name=deps,proto3" json:"deps,omitempty"` // what the session must remember of other groups
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -563,6 +564,13 @@ func (x *ReadResponse) GetCount() uint64 {
 func (x *ReadResponse) GetLeases() []*Lease {
 	if x != nil {
 		return x.Leases
+	}
+	return nil
+}
+
+func (x *ReadResponse) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
 	}
 	return nil
 }
@@ -1191,6 +1199,7 @@ type WriteResponse struct {
 	TtlNs         int64                  `protobuf:"varint,16,opt,name=ttl_ns,json=ttlNs,proto3" json:"ttl_ns,omitempty"`
 	Held          bool                   `protobuf:"varint,17,opt,name=held,proto3" json:"held,omitempty"` // of a txn
 	Steps         []*StepResult          `protobuf:"bytes,18,rep,name=steps,proto3" json:"steps,omitempty"`
+	Deps          []byte                 `protobuf:"bytes,19,opt,name=deps,proto3" json:"deps,omitempty"` // what the session must remember of other groups
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1347,6 +1356,13 @@ func (x *WriteResponse) GetHeld() bool {
 func (x *WriteResponse) GetSteps() []*StepResult {
 	if x != nil {
 		return x.Steps
+	}
+	return nil
+}
+
+func (x *WriteResponse) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
 	}
 	return nil
 }
@@ -1897,6 +1913,7 @@ type WatchResponse struct {
 	Node          string                 `protobuf:"bytes,8,opt,name=node,proto3" json:"node,omitempty"`
 	Token         []byte                 `protobuf:"bytes,9,opt,name=token,proto3" json:"token,omitempty"`  // Front only
 	Since         string                 `protobuf:"bytes,10,opt,name=since,proto3" json:"since,omitempty"` // Front only, ap: for a watch that goes on behind this
+	Deps          []byte                 `protobuf:"bytes,11,opt,name=deps,proto3" json:"deps,omitempty"`   // what the session must remember of other groups
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1999,6 +2016,13 @@ func (x *WatchResponse) GetSince() string {
 		return x.Since
 	}
 	return ""
+}
+
+func (x *WatchResponse) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
+	}
+	return nil
 }
 
 type Event struct {
@@ -2751,7 +2775,10 @@ type CallRequest struct {
 	// Of the connection; the answer has the same. 0 is a ping.
 	Id uint64 `protobuf:"varint,7,opt,name=id,proto3" json:"id,omitempty"`
 	// What is left of the caller's deadline; 0 is none.
-	TimeoutNs     int64 `protobuf:"varint,8,opt,name=timeout_ns,json=timeoutNs,proto3" json:"timeout_ns,omitempty"`
+	TimeoutNs int64 `protobuf:"varint,8,opt,name=timeout_ns,json=timeoutNs,proto3" json:"timeout_ns,omitempty"`
+	// In place of a payload: what do all members of the group hold? The answer's payload
+	// is an entry. Any node may ask.
+	Settled       bool `protobuf:"varint,9,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2840,6 +2867,13 @@ func (x *CallRequest) GetTimeoutNs() int64 {
 		return x.TimeoutNs
 	}
 	return 0
+}
+
+func (x *CallRequest) GetSettled() bool {
+	if x != nil {
+		return x.Settled
+	}
+	return false
 }
 
 type CallResponse struct {
@@ -4877,7 +4911,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\tkeys_only\x18\r \x01(\bR\bkeysOnly\x12\x14\n" +
 	"\x05count\x18\x0e \x01(\bR\x05count\x12\x12\n" +
 	"\x04page\x18\x0f \x01(\tR\x04page\x12\x16\n" +
-	"\x06leases\x18\x10 \x01(\bR\x06leases\"\x92\x03\n" +
+	"\x06leases\x18\x10 \x01(\bR\x06leases\"\xa6\x03\n" +
 	"\fReadResponse\x12(\n" +
 	"\x05items\x18\x01 \x03(\v2\x12.dialkv.kv.v1.ItemR\x05items\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\tR\x04next\x12\x1a\n" +
@@ -4893,7 +4927,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	" \x01(\rR\x05shard\x12\x14\n" +
 	"\x05token\x18\v \x01(\fR\x05token\x12\x14\n" +
 	"\x05count\x18\f \x01(\x04R\x05count\x12+\n" +
-	"\x06leases\x18\r \x03(\v2\x13.dialkv.kv.v1.LeaseR\x06leases\"e\n" +
+	"\x06leases\x18\r \x03(\v2\x13.dialkv.kv.v1.LeaseR\x06leases\x12\x12\n" +
+	"\x04deps\x18\x0e \x01(\fR\x04deps\"e\n" +
 	"\x05Lease\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
 	"\x06ttl_ns\x18\x02 \x01(\x03R\x05ttlNs\x12!\n" +
@@ -4968,7 +5003,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05VALUE\x10\x01\x12\f\n" +
 	"\bREVISION\x10\x02\x12\n" +
 	"\n" +
-	"\x06ABSENT\x10\x03\"\xf9\x03\n" +
+	"\x06ABSENT\x10\x03\"\x8d\x04\n" +
 	"\rWriteResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1a\n" +
 	"\breplaced\x18\x02 \x01(\x04R\breplaced\x12\x14\n" +
@@ -4989,7 +5024,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05lease\x18\x0f \x01(\x04R\x05lease\x12\x15\n" +
 	"\x06ttl_ns\x18\x10 \x01(\x03R\x05ttlNs\x12\x12\n" +
 	"\x04held\x18\x11 \x01(\bR\x04held\x12.\n" +
-	"\x05steps\x18\x12 \x03(\v2\x18.dialkv.kv.v1.StepResultR\x05steps\"\x84\x02\n" +
+	"\x05steps\x18\x12 \x03(\v2\x18.dialkv.kv.v1.StepResultR\x05steps\x12\x12\n" +
+	"\x04deps\x18\x13 \x01(\fR\x04deps\"\x84\x02\n" +
 	"\x04Item\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\fR\x06values\x12\x1a\n" +
@@ -5043,7 +5079,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x04from\x18\a \x01(\x04R\x04from\x12\x14\n" +
 	"\x05token\x18\b \x01(\fR\x05token\x12\x19\n" +
 	"\x05since\x18\t \x01(\tH\x00R\x05since\x88\x01\x01B\b\n" +
-	"\x06_since\"\xa4\x02\n" +
+	"\x06_since\"\xb8\x02\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12+\n" +
 	"\x06events\x18\x02 \x03(\v2\x13.dialkv.kv.v1.EventR\x06events\x12\x14\n" +
@@ -5056,7 +5092,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x04node\x18\b \x01(\tR\x04node\x12\x14\n" +
 	"\x05token\x18\t \x01(\fR\x05token\x12\x14\n" +
 	"\x05since\x18\n" +
-	" \x01(\tR\x05since\"\xf1\x01\n" +
+	" \x01(\tR\x05since\x12\x12\n" +
+	"\x04deps\x18\v \x01(\fR\x04deps\"\xf1\x01\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\adeleted\x18\x02 \x01(\bR\adeleted\x12\x18\n" +
@@ -5114,7 +5151,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05Group\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\tR\x06leader\"\xcb\x01\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\"\xe5\x01\n" +
 	"\vCallRequest\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1f\n" +
 	"\vkeyspace_id\x18\x02 \x01(\x04R\n" +
@@ -5125,7 +5162,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\apayload\x18\x06 \x01(\fR\apayload\x12\x0e\n" +
 	"\x02id\x18\a \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
-	"timeout_ns\x18\b \x01(\x03R\ttimeoutNs\"w\n" +
+	"timeout_ns\x18\b \x01(\x03R\ttimeoutNs\x12\x18\n" +
+	"\asettled\x18\t \x01(\bR\asettled\"w\n" +
 	"\fCallResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x0e\n" +

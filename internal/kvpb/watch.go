@@ -15,7 +15,7 @@ func FromWatch(r *WatchRequest) store.WatchQuery {
 
 // ToChange returns one answer to a watch.
 func ToChange(c store.Change) *WatchResponse {
-	r := &WatchResponse{Revision: c.Revision, Entry: c.Entry}
+	r := &WatchResponse{Revision: c.Revision, Entry: c.Entry, Deps: c.Deps}
 	for _, e := range c.Events {
 		if len(e.Values) > 0 {
 			e.Value = nil // it is among them
@@ -33,7 +33,7 @@ func FromChange(r *WatchResponse) (store.Change, error) {
 	if r.GetError() != nil {
 		return store.Change{}, FromError(r.GetError())
 	}
-	c := store.Change{Revision: r.GetRevision(), Entry: r.GetEntry()}
+	c := store.Change{Revision: r.GetRevision(), Entry: r.GetEntry(), Deps: r.GetDeps()}
 	for _, e := range r.GetEvents() {
 		c.Events = append(c.Events, fromEvent(e))
 	}

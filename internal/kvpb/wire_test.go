@@ -103,7 +103,7 @@ func (d draw) item() store.Item {
 func (d draw) page() store.Page {
 	return store.Page{
 		Items: some(d, "items", d.item), Count: d.number("count"), Next: d.text("next"), Revision: d.number("revision"),
-		Context: d.bytes("context"), Entry: d.bytes("entry"), Proof: proof(),
+		Context: d.bytes("context"), Entry: d.bytes("entry"), Deps: d.bytes("deps"), Proof: proof(),
 		Leases: some(d, "leases", func() store.Lease {
 			return store.Lease{ID: d.number("id"), TTL: d.span("ttl"), Remaining: d.span("remaining"), Keys: d.number("keys")}
 		}),
@@ -113,7 +113,7 @@ func (d draw) page() store.Page {
 func (d draw) result() store.Result {
 	return store.Result{
 		Revision: d.number("revision"), Replaced: d.number("replaced"), Found: d.yes("found"), Value: d.bytes("value"), Context: d.bytes("context"),
-		Acked: 2, Wanted: 3, Entry: d.bytes("entry"), Proof: proof(), Lease: d.number("lease"), TTL: d.span("ttl"), Held: d.yes("held"),
+		Acked: 2, Wanted: 3, Entry: d.bytes("entry"), Deps: d.bytes("deps"), Proof: proof(), Lease: d.number("lease"), TTL: d.span("ttl"), Held: d.yes("held"),
 		Steps: some(d, "steps", func() store.StepResult {
 			return store.StepResult{Found: d.yes("found"), Value: d.bytes("value"), Revision: d.number("revision"), Replaced: d.number("replaced")}
 		}),
@@ -122,7 +122,7 @@ func (d draw) result() store.Result {
 
 func (d draw) change() store.Change {
 	return store.Change{
-		Revision: d.number("revision"), Entry: d.bytes("entry"),
+		Revision: d.number("revision"), Entry: d.bytes("entry"), Deps: d.bytes("deps"),
 		Events: some(d, "events", d.event),
 	}
 }
@@ -194,8 +194,8 @@ func TestTheDrawnValuesFillEveryField(t *testing.T) {
 		})
 	}
 	for name, filled := range seen {
-		// A session's entry is in the token, and is sealed and opened by the ends.
-		if !filled && name != "Command.After" && name != "Query.After" {
+		// What a session has seen is in the token, and is sealed and opened by the ends.
+		if !filled && name != "Command.After" && name != "Command.Deps" && name != "Query.After" {
 			t.Errorf("%s is never filled", name)
 		}
 	}

@@ -45,6 +45,7 @@ const (
 	Command_OP_EXPIRE  Command_Op = 11 // lease, if it was kept alive no more than renewals times
 	Command_OP_TRIM    Command_Op = 12 // drop the changes below expect_revision
 	Command_OP_RESTORE Command_Op = 13 // one piece of a snapshot that replaces the state
+	Command_OP_SETTLE  Command_Op = 15 // drop deps: all members of those groups hold them, or nobody does
 )
 
 // Enum value maps for Command_Op.
@@ -65,6 +66,7 @@ var (
 		11: "OP_EXPIRE",
 		12: "OP_TRIM",
 		13: "OP_RESTORE",
+		15: "OP_SETTLE",
 	}
 	Command_Op_value = map[string]int32{
 		"OP_UNSPECIFIED":   0,
@@ -82,6 +84,7 @@ var (
 		"OP_EXPIRE":        11,
 		"OP_TRIM":          12,
 		"OP_RESTORE":       13,
+		"OP_SETTLE":        15,
 	}
 )
 
@@ -410,6 +413,7 @@ type Command struct {
 	Txn            *Txn                   `protobuf:"bytes,14,opt,name=txn,proto3" json:"txn,omitempty"`
 	Restore        *Restore               `protobuf:"bytes,15,opt,name=restore,proto3" json:"restore,omitempty"`
 	Epoch          uint64                 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"` // of an expiry: the group's when the leader found it due
+	Deps           []byte                 `protobuf:"bytes,17,opt,name=deps,proto3" json:"deps,omitempty"`    // what the writer had seen of other groups
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -554,6 +558,13 @@ func (x *Command) GetEpoch() uint64 {
 		return x.Epoch
 	}
 	return 0
+}
+
+func (x *Command) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
+	}
+	return nil
 }
 
 type Txn struct {
@@ -1222,6 +1233,7 @@ type State struct {
 	Restoring      uint64                 `protobuf:"varint,11,opt,name=restoring,proto3" json:"restoring,omitempty"` // id of the restore in progress, 0 if none
 	RestoredPieces uint32                 `protobuf:"varint,12,opt,name=restored_pieces,json=restoredPieces,proto3" json:"restored_pieces,omitempty"`
 	Lineage        uint64                 `protobuf:"varint,13,opt,name=lineage,proto3" json:"lineage,omitempty"` // drawn when the group is forced to go on without its majority; 0: it never was
+	Deps           []byte                 `protobuf:"bytes,14,opt,name=deps,proto3" json:"deps,omitempty"`        // what the group's writes depend on in other groups
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1345,6 +1357,13 @@ func (x *State) GetLineage() uint64 {
 		return x.Lineage
 	}
 	return 0
+}
+
+func (x *State) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
+	}
+	return nil
 }
 
 // An exactly-once session (Ongaro, "Consensus", 6.3). Its answers are kept beside it,
@@ -2106,6 +2125,7 @@ func (x *ReadIndexResponse) GetTerm() uint64 {
 type AppliedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Synced        bool                   `protobuf:"varint,2,opt,name=synced,proto3" json:"synced,omitempty"` // answer once it is on disk, too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2147,9 +2167,17 @@ func (x *AppliedRequest) GetIndex() uint64 {
 	return 0
 }
 
+func (x *AppliedRequest) GetSynced() bool {
+	if x != nil {
+		return x.Synced
+	}
+	return false
+}
+
 type AppliedResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"` // the one it is at
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2191,6 +2219,13 @@ func (x *AppliedResponse) GetIndex() uint64 {
 	return 0
 }
 
+func (x *AppliedResponse) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
 // An ap log entry: one write, named by its dot; or, without a name, a mark.
 type Write struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -2212,8 +2247,11 @@ type Write struct {
 	// after may depend on writes that are not in this log.
 	Merged *Vector `protobuf:"bytes,16,opt,name=merged,proto3" json:"merged,omitempty"`
 	// When the value is to be deleted, in milliseconds of wall time since 1970; 0: never.
-	DeadlineMs    uint64 `protobuf:"varint,20,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
-	Expired       bool   `protobuf:"varint,21,opt,name=expired,proto3" json:"expired,omitempty"` // a delete that was logged because a deadline had passed
+	DeadlineMs uint64 `protobuf:"varint,20,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`
+	Expired    bool   `protobuf:"varint,21,opt,name=expired,proto3" json:"expired,omitempty"` // a delete that was logged because a deadline had passed
+	// What the writer had seen of other groups, beyond what the coordinator had noted of
+	// earlier writes, all of which come before this one.
+	Deps          []byte `protobuf:"bytes,22,opt,name=deps,proto3" json:"deps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2358,6 +2396,13 @@ func (x *Write) GetExpired() bool {
 		return x.Expired
 	}
 	return false
+}
+
+func (x *Write) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
+	}
+	return nil
 }
 
 type Dot struct {
@@ -2689,6 +2734,7 @@ type Vector struct {
 	Position      uint64                 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"` // of the last entry in the log
 	Version       uint32                 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`   // 1; on disk only
 	Bytes         uint64                 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`       // of all entries that were ever in the log, up to that one
+	Deps          []byte                 `protobuf:"bytes,7,opt,name=deps,proto3" json:"deps,omitempty"`          // what the writes depend on in other groups; on disk only
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2763,6 +2809,13 @@ func (x *Vector) GetBytes() uint64 {
 		return x.Bytes
 	}
 	return 0
+}
+
+func (x *Vector) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
+	}
+	return nil
 }
 
 // What an ap replica keeps of its group's members, so that it never goes back to an
@@ -3181,6 +3234,7 @@ type Snapshot struct {
 	Last          bool   `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
 	Count         uint64 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`        // of all rows
 	Checksum      uint64 `protobuf:"fixed64,5,opt,name=checksum,proto3" json:"checksum,omitempty"` // CRC-64 (ECMA) over the encoded rows
+	Deps          []byte `protobuf:"bytes,6,opt,name=deps,proto3" json:"deps,omitempty"`           // in the first piece: what the writes depend on in other groups
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3248,6 +3302,13 @@ func (x *Snapshot) GetChecksum() uint64 {
 		return x.Checksum
 	}
 	return 0
+}
+
+func (x *Snapshot) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
+	}
+	return nil
 }
 
 type SnapshotRow struct {
@@ -3499,6 +3560,7 @@ type APGetResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vector        *Vector                `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`     // of the view that was read
 	Siblings      []*Sibling             `protobuf:"bytes,2,rep,name=siblings,proto3" json:"siblings,omitempty"` // in dot order; without the value of those that the asker's vector has
+	Deps          []byte                 `protobuf:"bytes,3,opt,name=deps,proto3" json:"deps,omitempty"`         // of the view
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3543,6 +3605,13 @@ func (x *APGetResponse) GetVector() *Vector {
 func (x *APGetResponse) GetSiblings() []*Sibling {
 	if x != nil {
 		return x.Siblings
+	}
+	return nil
+}
+
+func (x *APGetResponse) GetDeps() []byte {
+	if x != nil {
+		return x.Deps
 	}
 	return nil
 }
@@ -3827,7 +3896,7 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x05Batch\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x122\n" +
 	"\bcommands\x18\x02 \x03(\v2\x16.dialkv.log.v1.CommandR\bcommands\x12\x1b\n" +
-	"\tleader_ms\x18\x03 \x01(\x03R\bleaderMs\"\xe3\x06\n" +
+	"\tleader_ms\x18\x03 \x01(\x03R\bleaderMs\"\x86\a\n" +
 	"\aCommand\x12)\n" +
 	"\x02op\x18\x01 \x01(\x0e2\x19.dialkv.log.v1.Command.OpR\x02op\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
@@ -3845,7 +3914,8 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\brenewals\x18\r \x01(\x04R\brenewals\x12$\n" +
 	"\x03txn\x18\x0e \x01(\v2\x12.dialkv.log.v1.TxnR\x03txn\x120\n" +
 	"\arestore\x18\x0f \x01(\v2\x16.dialkv.log.v1.RestoreR\arestore\x12\x14\n" +
-	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\"\xfb\x01\n" +
+	"\x05epoch\x18\x10 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04deps\x18\x11 \x01(\fR\x04deps\"\x8a\x02\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -3865,7 +3935,8 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\tOP_EXPIRE\x10\v\x12\v\n" +
 	"\aOP_TRIM\x10\f\x12\x0e\n" +
 	"\n" +
-	"OP_RESTORE\x10\r\"d\n" +
+	"OP_RESTORE\x10\r\x12\r\n" +
+	"\tOP_SETTLE\x10\x0f\"d\n" +
 	"\tCondition\x12\x14\n" +
 	"\x10CONDITION_ALWAYS\x10\x00\x12\x13\n" +
 	"\x0fCONDITION_VALUE\x10\x01\x12\x16\n" +
@@ -3932,7 +4003,7 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x06ttl_ms\x18\x02 \x01(\x03R\x05ttlMs\x12\x1a\n" +
 	"\brenewals\x18\x03 \x01(\x04R\brenewals\x12\x12\n" +
 	"\x04keys\x18\x04 \x01(\x04R\x04keys\x12\x10\n" +
-	"\x03own\x18\x05 \x01(\bR\x03own\"\xfd\x02\n" +
+	"\x03own\x18\x05 \x01(\bR\x03own\"\x91\x03\n" +
 	"\x05State\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12#\n" +
 	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\x12!\n" +
@@ -3947,7 +4018,8 @@ const file_log_v1_log_proto_rawDesc = "" +
 	" \x01(\x04R\x06leases\x12\x1c\n" +
 	"\trestoring\x18\v \x01(\x04R\trestoring\x12'\n" +
 	"\x0frestored_pieces\x18\f \x01(\rR\x0erestoredPieces\x12\x18\n" +
-	"\alineage\x18\r \x01(\x04R\alineage\"J\n" +
+	"\alineage\x18\r \x01(\x04R\alineage\x12\x12\n" +
+	"\x04deps\x18\x0e \x01(\fR\x04deps\"J\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06lowest\x18\x02 \x01(\x04R\x06lowest\x12\x17\n" +
@@ -4003,11 +4075,13 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x10ReadIndexRequest\"=\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term\"&\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\">\n" +
 	"\x0eAppliedRequest\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"'\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06synced\x18\x02 \x01(\bR\x06synced\";\n" +
 	"\x0fAppliedResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"\xb7\x03\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\"\xcb\x03\n" +
 	"\x05Write\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\x06R\x05actor\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x14\n" +
@@ -4027,7 +4101,8 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x06merged\x18\x10 \x01(\v2\x15.dialkv.log.v1.VectorR\x06merged\x12\x1f\n" +
 	"\vdeadline_ms\x18\x14 \x01(\x04R\n" +
 	"deadlineMs\x12\x18\n" +
-	"\aexpired\x18\x15 \x01(\bR\aexpired\"3\n" +
+	"\aexpired\x18\x15 \x01(\bR\aexpired\x12\x12\n" +
+	"\x04deps\x18\x16 \x01(\fR\x04deps\"3\n" +
 	"\x03Dot\x12\x14\n" +
 	"\x05actor\x18\x01 \x01(\x06R\x05actor\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\"\\\n" +
@@ -4050,14 +4125,15 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x05total\x18\x01 \x01(\x12R\x05total\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12\x10\n" +
 	"\x03off\x18\x03 \x01(\x12R\x03off\x12\"\n" +
-	"\x02by\x18\x04 \x01(\v2\x12.dialkv.log.v1.DotR\x02by\"\x9c\x01\n" +
+	"\x02by\x18\x04 \x01(\v2\x12.dialkv.log.v1.DotR\x02by\"\xb0\x01\n" +
 	"\x06Vector\x12\x16\n" +
 	"\x06actors\x18\x01 \x03(\x06R\x06actors\x12\x18\n" +
 	"\anumbers\x18\x02 \x03(\x04R\anumbers\x12\x14\n" +
 	"\x05stamp\x18\x03 \x01(\x06R\x05stamp\x12\x1a\n" +
 	"\bposition\x18\x04 \x01(\x04R\bposition\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\rR\aversion\x12\x14\n" +
-	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\"\x8b\x01\n" +
+	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x12\n" +
+	"\x04deps\x18\a \x01(\fR\x04deps\"\x8b\x01\n" +
 	"\tPlacement\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x18\n" +
@@ -4086,13 +4162,14 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x03Ack\x12/\n" +
 	"\adurable\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\adurable\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\x04R\x05probe\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\xaf\x01\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\xc3\x01\n" +
 	"\bSnapshot\x12-\n" +
 	"\x06vector\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x12.\n" +
 	"\x04rows\x18\x02 \x03(\v2\x1a.dialkv.log.v1.SnapshotRowR\x04rows\x12\x12\n" +
 	"\x04last\x18\x03 \x01(\bR\x04last\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x1a\n" +
-	"\bchecksum\x18\x05 \x01(\x06R\bchecksum\"c\n" +
+	"\bchecksum\x18\x05 \x01(\x06R\bchecksum\x12\x12\n" +
+	"\x04deps\x18\x06 \x01(\fR\x04deps\"c\n" +
 	"\vSnapshotRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
 	"\bsiblings\x18\x02 \x01(\fR\bsiblings\x12&\n" +
@@ -4106,10 +4183,11 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x04kind\"O\n" +
 	"\fAPGetRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
-	"\x06vector\x18\x02 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\"r\n" +
+	"\x06vector\x18\x02 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\"\x86\x01\n" +
 	"\rAPGetResponse\x12-\n" +
 	"\x06vector\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x122\n" +
-	"\bsiblings\x18\x02 \x03(\v2\x16.dialkv.log.v1.SiblingR\bsiblings\"\x94\x02\n" +
+	"\bsiblings\x18\x02 \x03(\v2\x16.dialkv.log.v1.SiblingR\bsiblings\x12\x12\n" +
+	"\x04deps\x18\x03 \x01(\fR\x04deps\"\x94\x02\n" +
 	"\vCatalogNode\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x16\n" +

@@ -10,5 +10,5 @@ package mutant
 // Names lists the planted bugs.
 var Names = []string{
 	"M1", "M2", "M3", "M4", "M6", "M7", "M8", "M9", "M10", "M11", "M16", "M17",
-	"M18", "M22", "M23", "M24", "M25", "M26", "M31", "M33", "M34", "M35", "M36", "M39",
+	"M18", "M22", "M23", "M24", "M25", "M26", "M31", "M33", "M34", "M35", "M36", "M37", "M39",
 }

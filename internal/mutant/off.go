@@ -30,6 +30,7 @@ const (
 	M34 = false // cp: a request of an evicted session is executed → exactly-once
 	M35 = false // ap: the context of an lww read covers the winner only → causal
 	M36 = false // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
+	M37 = false // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
 	M39 = false // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
 )
 

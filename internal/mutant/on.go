@@ -39,6 +39,7 @@ var (
 	M34 = name == "M34" // cp: a request of an evicted session is executed → exactly-once
 	M35 = name == "M35" // ap: the context of an lww read covers the winner only → causal
 	M36 = name == "M36" // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
+	M37 = name == "M37" // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
 	M39 = name == "M39" // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
 )
 

@@ -35,6 +35,7 @@ func TestOneSwitchFollowsTheEnvironment(t *testing.T) {
 		"M34": M34,
 		"M35": M35,
 		"M36": M36,
+		"M37": M37,
 		"M39": M39,
 	}
 	if len(on) != len(Names) {

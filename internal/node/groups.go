@@ -11,6 +11,7 @@ import (
 	"github.com/dialkv/dialkv/internal/rpc"
 	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/internal/telemetry"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap"
 	"github.com/dialkv/dialkv/store/cp"
@@ -28,6 +29,10 @@ type groups struct {
 type replica interface {
 	store.Replica
 	rpc.PeerReplica
+	// Of other groups: see deps.go.
+	Holds(e store.Entry) bool
+	Deps() token.Deps
+	Settle(ctx context.Context, settled token.Deps) error
 }
 
 // consensus is a cp replica as its peers see it: they call, and open no streams.

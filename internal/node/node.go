@@ -38,6 +38,7 @@ type Node struct {
 	*parts
 	*life
 	groups   *groups
+	deps     *deps
 	held     held
 	topology atomic.Pointer[shard.Topology]
 
@@ -88,6 +89,7 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, book: newBook(), life: newLife()}
 	n.groups = &groups{node: n, open: make(map[store.GroupID]*group)}
+	n.deps = newDeps()
 	n.topology.Store(&shard.Topology{Node: cfg.Node})
 	var err error
 	if n.door, err = n.openDoor(); err != nil {
@@ -222,6 +224,7 @@ func (n *Node) serve(ctx context.Context) error {
 		n.announce,
 		n.awaitNews,
 		n.balance,
+		n.settle,
 	)
 	select {
 	case <-ctx.Done():

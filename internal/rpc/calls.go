@@ -161,5 +161,8 @@ func (c *counter) serve(ctx context.Context, r *kvpb.CallRequest) (payload []byt
 	if err != nil {
 		return nil, err
 	}
+	if r.GetSettled() {
+		return replica.Settled(ctx)
+	}
 	return replica.ServeCall(ctx, r.GetFrom(), r.GetPayload())
 }

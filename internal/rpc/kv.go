@@ -217,6 +217,11 @@ func (s *kv) write(ctx context.Context, r *kvpb.WriteRequest) *kvpb.WriteRespons
 		err = at.holds(c)
 	}
 	if err == nil {
+		var seen token.Deps
+		seen, err = s.node.Prove(ctx, at.group, at.session.Others(at.group))
+		c.Deps = seen.Encode()
+	}
+	if err == nil {
 		result, err = at.write(ctx, c)
 	}
 	response := kvpb.ToResult(result)

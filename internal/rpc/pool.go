@@ -85,13 +85,23 @@ func (p *Pool) caller(node string) (*caller, error) {
 
 // Call sends a message to node to's replica of the group and returns its answer.
 func (p *Pool) Call(ctx context.Context, to string, group store.GroupID, payload []byte) ([]byte, error) {
+	return p.call(ctx, &kvpb.CallRequest{To: to, KeyspaceId: group.Keyspace, Shard: group.Shard, Payload: payload})
+}
+
+// Settled asks node to's replica of a group, of which this node need not have one, what
+// all its members have on disk.
+func (p *Pool) Settled(ctx context.Context, to string, group store.GroupID) (store.Entry, error) {
+	return p.call(ctx, &kvpb.CallRequest{To: to, KeyspaceId: group.Keyspace, Shard: group.Shard, Settled: true})
+}
+
+func (p *Pool) call(ctx context.Context, r *kvpb.CallRequest) ([]byte, error) {
+	to := r.GetTo()
 	c, err := p.caller(to)
 	if err != nil {
 		return nil, err
 	}
-	response, err := c.call(ctx, &kvpb.CallRequest{
-		Cluster: p.cluster, KeyspaceId: group.Keyspace, Shard: group.Shard, From: p.self, To: to, Payload: payload,
-	})
+	r.Cluster, r.From = p.cluster, p.self
+	response, err := c.call(ctx, r)
 	if err != nil {
 		return nil, err
 	}

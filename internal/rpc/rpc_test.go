@@ -27,6 +27,10 @@ var group = store.GroupID{Keyspace: 7, Shard: 1}
 // fake is node n1 of two, with replicas of both groups of one keyspace that do
 // what the test says.
 type fake struct {
+	proved   token.Deps // that it was asked to prove last
+	open     token.Deps
+	unproved error
+	settled  store.Entry
 	call     func(ctx context.Context, payload []byte) // what a call does before it is answered
 	topology shard.Topology
 	query    store.Query
@@ -49,6 +53,11 @@ func newFake() *fake {
 func (f *fake) Topology() shard.Topology                    { return f.topology }
 func (f *fake) Replica(store.GroupID) (store.Replica, bool) { return replica{f}, !f.absent }
 func (f *fake) Peer(store.GroupID) (PeerReplica, bool)      { return f, !f.absent }
+func (f *fake) Prove(_ context.Context, group store.GroupID, seen token.Deps) (token.Deps, error) {
+	f.proved = seen
+	return f.open, f.unproved
+}
+func (f *fake) Settled(context.Context) (store.Entry, error) { return f.settled, nil }
 func (f *fake) ServeStream(ctx context.Context, from string, s Stream) error {
 	return f.serve(ctx, from, s)
 }

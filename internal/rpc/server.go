@@ -25,6 +25,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -41,6 +42,10 @@ type Node interface {
 	Replica(group store.GroupID) (store.Replica, bool)
 	// Peer returns the same replica as its peers see it.
 	Peer(group store.GroupID) (PeerReplica, bool)
+	// Prove returns what a group must note of what a session, that writes to it, has seen
+	// of others: that which some member holds and not all. What no member will ever hold
+	// is left out. What may yet arrive is waited for, and is then SessionUnreachable.
+	Prove(ctx context.Context, group store.GroupID, seen token.Deps) (token.Deps, error)
 }
 
 // PeerReplica answers the other replicas of its group.
@@ -50,6 +55,8 @@ type PeerReplica interface {
 	// ServeStream serves a stream that the named node opened, until ctx ends or
 	// it returns, which ends the stream.
 	ServeStream(ctx context.Context, from string, s Stream) error
+	// Settled is what every member of the group has on disk, as far as this one knows.
+	Settled(ctx context.Context) (store.Entry, error)
 }
 
 // Stream carries messages in order. One goroutine at a time may send, and one may

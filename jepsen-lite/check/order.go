@@ -188,16 +188,39 @@ func (o *order) track(i int) {
 // link adds the edges from each write to those that read it, and from what a write's
 // context covered to that write.
 func (o *order) link() {
+	present := map[absence]int64{}
 	for i := range o.nodes {
 		n := &o.nodes[i]
 		for _, v := range n.seen {
 			o.follow(n, v)
 		}
+		o.followDelete(n, present)
 		if n.write {
 			for _, v := range n.op.Covers {
 				o.follow(n, v)
 			}
 		}
+	}
+}
+
+// followDelete adds the edge from a delete to a read that saw nothing where its session
+// had seen something before: if only one delete can have done that, it was seen.
+// present holds when a session had first seen something, by key.
+func (o *order) followDelete(n *node, present map[absence]int64) {
+	here := absence{key(n.op), n.op.Session}
+	seen, before := present[here]
+	if len(n.seen) > 0 && (!before || n.op.End < seen) {
+		present[here] = n.op.End
+	}
+	if !n.told || len(n.seen) > 0 || !before || seen > n.op.Begin || !covers(n.op) || n.op.Session == "" {
+		return
+	}
+	removers := o.deletes[here.ref]
+	if len(removers) != 1 {
+		return
+	}
+	if d, ok := o.of[removers[0]]; ok && o.nodes[d].op.Begin < n.op.End {
+		n.preds = append(n.preds, d)
 	}
 }
 

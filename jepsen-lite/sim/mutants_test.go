@@ -85,6 +85,8 @@ var table = []planted{
 	// A loser must be hidden by a winner, which somebody who has read it deletes.
 	{"M35", plan{Workload: "delete", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal"}},
 	// A delete must meet an increment on its way, of an actor of whom all know an older one.
+	// Who has seen a task, and that it is gone, must not miss the post that came before.
+	{"M37", plan{Workload: "across", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal"}},
 	{"M36", plan{Workload: "counter", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"counter", "convergence"}},
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // Names lists the workloads.
-var Names = []string{"register", "roaming", "causal", "bank", "scan", "watch", "exactly-once", "lock", "ttl", "bounded", "counter", "set", "delete"}
+var Names = []string{"register", "roaming", "causal", "bank", "scan", "watch", "exactly-once", "lock", "ttl", "bounded", "counter", "set", "delete", "across"}
 
 // Config is what is asked, how often and for how long.
 type Config struct {
@@ -71,9 +71,8 @@ func (c Config) Check() error {
 // Keyspaces says which keyspaces a workload needs; they have no id and no placement
 // yet. suffix keeps their names apart from those of other runs.
 //
-// Where sessions are causal the keyspaces have one group, because a session's past
-// is kept per group; so they have where operations of several keys are compared. A
-// register has two, which two nodes may lead.
+// A register has two groups, which two nodes may lead. Where operations of several keys
+// are compared there is one, and where causality is not to come by its detour.
 func Keyspaces(workload, suffix string) []shard.Keyspace {
 	name := func(s string) string { return s + "-" + suffix }
 	lww := shard.Keyspace{Name: name("lww"), Mode: store.AP, Policy: store.LWW, Groups: 1}
@@ -90,6 +89,8 @@ func Keyspaces(workload, suffix string) []shard.Keyspace {
 		return []shard.Keyspace{lww, siblings}
 	case "causal":
 		return []shard.Keyspace{lww}
+	case "across":
+		return []shard.Keyspace{lww, {Name: name("cp"), Mode: store.CP, Groups: 1}}
 	case "counter":
 		return []shard.Keyspace{{Name: name("counter"), Mode: store.AP, Policy: store.Counter, Groups: 1}}
 	case "set":

@@ -19,6 +19,7 @@ const (
 // and others live long enough to span a fault.
 type rotation struct {
 	prefix string
+	board  *board // of tasks, for those who have them
 
 	mu    sync.Mutex
 	rng   *rand.Rand
@@ -32,7 +33,7 @@ type life struct {
 }
 
 func newRotation(prefix string, rng *rand.Rand) *rotation {
-	return &rotation{prefix: prefix, rng: rng}
+	return &rotation{prefix: prefix, board: newBoard(), rng: rng}
 }
 
 // pick returns the key of one operation.

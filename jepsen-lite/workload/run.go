@@ -163,6 +163,11 @@ func (c Config) part(a author, team, place int, nodes []string) (script, []strin
 		return &deletions{a}, home
 	case "causal":
 		return &chain{author: a}, []string{nodes[(team+place)%len(nodes)]}
+	case "across":
+		tasks := a
+		tasks.written = 1 << 30 // so that both never write the same value
+		tasks.space = &c.Keyspaces[(team+1)%len(c.Keyspaces)]
+		return &across{author: a, tasks: tasks, board: a.keys.board}, []string{nodes[(team+place)%len(nodes)]}
 	case "bank":
 		return &bank{author: a}, home
 	case "scan":

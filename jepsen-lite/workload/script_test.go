@@ -153,6 +153,7 @@ func TestEveryKindOfOperationIsAsked(t *testing.T) {
 		"exactly-once": {"incr", "get strong"},
 		"lock":         {"lock"},
 		"ttl":          {"put", "put ttl", "delete", "get strong"},
+		"across":       {"get causal", "get strong", "put", "delete"},
 		"causal":       {"get causal", "put", "put covers", "delete", "delete covers"},
 		"bounded":      {"get causal", "get bounded", "get quorum", "put", "put majority", "put covers", "put blind", "delete", "delete covers"},
 		"roaming": {
@@ -235,7 +236,7 @@ func TestClientsStandAtSeveralNodes(t *testing.T) {
 				free++
 			}
 		}
-		want, ok := map[string][3]int{"roaming": {0, 10, 0}, "causal": {5, 0, 0}}[name]
+		want, ok := map[string][3]int{"roaming": {0, 10, 0}, "causal": {5, 0, 0}, "across": {5, 0, 0}}[name]
 		if !ok {
 			want = [3]int{5, 4, 4}
 		}

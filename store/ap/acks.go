@@ -106,6 +106,17 @@ func (a *acks) said(peer string, epoch uint64) causal.Vector {
 	return nil
 }
 
+// heldAt is what the peer said last that it holds, if it was then at this very epoch; nil
+// if not.
+func (a *acks) heldAt(peer string, epoch uint64) causal.Vector {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p := a.peers[peer]; p != nil && p.epoch == epoch {
+		return p.vector
+	}
+	return nil
+}
+
 // backlog is how many of the writes in v each peer that was heard has not confirmed.
 func (a *acks) backlog(v causal.Vector) map[string]uint64 {
 	a.mu.Lock()

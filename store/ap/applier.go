@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -23,6 +24,7 @@ const viewAge = 10 * time.Second
 type localWrite struct {
 	cmd     store.Command
 	context *causal.Context // nil: the writer has read nothing
+	deps    token.Deps      // what it has seen of other groups
 	fate    atomic.Int32    // waiting, then taken or abandoned
 
 	// The answer, written by the applier before it closes done.
@@ -267,6 +269,10 @@ func (r *Replica) execute(g *group, w *localWrite) (executed, error) {
 	if !r.placed.Load().takes() {
 		return executed{}, notTaken()
 	}
+	deps, err := r.noting(w)
+	if err != nil {
+		return executed{}, err
+	}
 	siblings, err := r.state.siblings(w.cmd.Key)
 	if err != nil {
 		return executed{}, err
@@ -278,7 +284,7 @@ func (r *Replica) execute(g *group, w *localWrite) (executed, error) {
 	did.dot = causal.Dot{Actor: r.actor, N: r.state.vector[r.actor] + 1}
 	write.Dot, write.Stamp = did.dot, r.state.clock.Next(r.clocks.now())
 	write.Deadline = deadlineOf(r.cfg.Clock(), w.cmd.TTL)
-	e := &entry{key: w.cmd.Key, request: w.cmd.Request, Write: write}
+	e := &entry{key: w.cmd.Key, request: w.cmd.Request, deps: deps, Write: write}
 	if err := e.encode(); err != nil {
 		return did, fmt.Errorf("encode an entry: %w", err)
 	}

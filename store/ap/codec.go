@@ -50,6 +50,7 @@ type entry struct {
 	key     string
 	request store.Request // session and number, if its coordinator was given them
 	expired bool          // a delete because a deadline had passed
+	deps    token.Deps    // what its writer had seen of other groups, and those before had not
 	raw     []byte        // its encoding: the bytes that arrive are logged and sent on
 }
 
@@ -58,7 +59,7 @@ func (e *entry) encode() error {
 		Actor: uint64(e.Dot.Actor), Number: e.Dot.N, Stamp: uint64(e.Stamp),
 		Key: e.key, Delete: e.Delete, Field: e.Field, Value: e.Value,
 		Session: e.request.Session, Request: e.request.Number,
-		DeadlineMs: e.Deadline, Expired: e.expired,
+		DeadlineMs: e.Deadline, Expired: e.expired, Deps: e.deps.Encode(),
 	}
 	for _, d := range e.Supersedes {
 		w.Supersedes = append(w.Supersedes, protoDot(d))
@@ -86,6 +87,11 @@ func decodeEntry(raw []byte) (entry, error) {
 	e := entry{key: w.Key, raw: raw, expired: w.Expired, request: store.Request{Session: w.Session, Number: w.Request}}
 	e.Dot, e.Stamp = causal.Dot{Actor: causal.Actor(w.Actor), N: w.Number}, causal.Stamp(w.Stamp)
 	e.Delete, e.Field, e.Value, e.Deadline = w.Delete, w.Field, w.Value, w.DeadlineMs
+	deps, err := token.DecodeDeps(w.Deps)
+	if err != nil {
+		return entry{}, fmt.Errorf("the write %s: %w", e.Dot, err)
+	}
+	e.deps = deps
 	if w.Count {
 		e.Count = &causal.Count{Delta: w.Delta, Totals: w.Totals}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/logpb"
 	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
 
@@ -26,7 +27,8 @@ const installBytes = 4 << 20
 type merger struct {
 	r      *Replica
 	theirs causal.Vector
-	ours   *view // as of the beginning
+	deps   token.Deps // what their writes depend on in other groups
+	ours   *view      // as of the beginning
 	next   func() ([]byte, []byte, bool)
 	stop   func()
 	failed error // of reading ours
@@ -40,8 +42,8 @@ type merger struct {
 }
 
 // merge begins one. Its error says that another one is under way.
-func (r *Replica) merge(theirs causal.Vector) (*merger, error) {
-	m := &merger{r: r, theirs: theirs}
+func (r *Replica) merge(theirs causal.Vector, deps token.Deps) (*merger, error) {
+	m := &merger{r: r, theirs: theirs, deps: deps}
 	if err := r.run(func() error { return r.beginMerge(m) }); err != nil {
 		return nil, err
 	}
@@ -161,7 +163,7 @@ func (m *merger) install(peer string) error {
 		case !m.r.placed.Load().isPeer(peer):
 			return errStranger
 		}
-		if err := m.r.state.install(m.theirs, m.r.syncs()); err != nil {
+		if err := m.r.state.install(m.theirs, m.deps, m.r.syncs()); err != nil {
 			return storageError{err}
 		}
 		m.r.publish()
@@ -173,10 +175,12 @@ func (m *merger) install(peer string) error {
 // well. With the first batch goes the note that it has begun, by which resume ends it
 // after a crash; with the last, the vector. Until then the rows of the state are of
 // no one moment, and nobody may see them.
-func (s *state) install(theirs causal.Vector, sync bool) error {
+func (s *state) install(theirs causal.Vector, deps token.Deps, sync bool) error {
 	view := s.space.View()
 	defer view.Close()
-	note, err := proto.Marshal(protoVector(theirs))
+	pb := protoVector(theirs)
+	pb.Deps = deps.Encode()
+	note, err := proto.Marshal(pb)
 	if err != nil {
 		return fmt.Errorf("encode the note of a merge: %w", err)
 	}
@@ -200,7 +204,7 @@ func (s *state) install(theirs causal.Vector, sync bool) error {
 		s.drop()
 		return failed
 	}
-	return s.installed(theirs, sync)
+	return s.installed(theirs, deps, sync)
 }
 
 func (s *state) mergeRow(key string, row []byte, theirs causal.Vector) error {
@@ -223,10 +227,11 @@ func (s *state) mergeRow(key string, row []byte, theirs causal.Vector) error {
 }
 
 // installed ends an install.
-func (s *state) installed(theirs causal.Vector, sync bool) error {
+func (s *state) installed(theirs causal.Vector, deps token.Deps, sync bool) error {
 	s.batch.Delete([]byte{rowInstall})
 	s.batch.DeleteRange([]byte{rowStaged}, []byte{rowStaged + 1})
 	s.vector.Join(theirs)
+	s.deps = s.deps.Join(deps)
 	s.remote++ // our peers want to hear of it
 	if err := s.mark(theirs); err != nil {
 		s.drop()
@@ -250,10 +255,11 @@ func (s *state) resume() error {
 		return corrupt("the note of a merge", err)
 	}
 	theirs, err := vectorOf(&pb)
-	if err != nil {
+	deps, undecoded := token.DecodeDeps(pb.Deps)
+	if err := errors.Join(err, undecoded); err != nil {
 		return corrupt("the note of a merge", err)
 	}
-	return s.install(theirs, true)
+	return s.install(theirs, deps, true)
 }
 
 // unstage drops staged rows.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -18,6 +19,7 @@ import (
 type sight struct {
 	vector   causal.Vector
 	siblings []causal.Sibling
+	deps     token.Deps // what the writes it includes depend on in other groups
 }
 
 // reply is a peer's answer to a quorum read.
@@ -35,7 +37,7 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 		return store.Page{}, err
 	}
 	began := time.Now()
-	saw, err := r.quorum(ctx, q.Key, sight{v.vector, siblings})
+	saw, err := r.quorum(ctx, q.Key, sight{v.vector, siblings, v.deps})
 	if err != nil {
 		return store.Page{}, err
 	}
@@ -47,6 +49,7 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 	page := store.Page{
 		Entry:   encodeDots(saw.vector.Dots()),
 		Context: encodeDots(causal.Context{Seen: saw.vector}.Dots()),
+		Deps:    saw.deps.Encode(),
 	}
 	if alive := causal.Alive(saw.siblings); len(alive) > 0 {
 		page.Items = []store.Item{r.shown(q.Key, alive, q.Siblings)}
@@ -73,7 +76,7 @@ func (r *Replica) quorum(ctx context.Context, key string, own sight) (sight, err
 	for _, peer := range peers {
 		go func() { replies <- r.askUntil(ctx, peer, question) }()
 	}
-	merged := sight{own.vector.Clone(), own.siblings}
+	merged := sight{own.vector.Clone(), own.siblings, own.deps}
 	silent := slices.Clone(peers)
 	for range peers {
 		var got reply
@@ -90,6 +93,7 @@ func (r *Replica) quorum(ctx context.Context, key string, own sight) (sight, err
 		}
 		merged.siblings = causal.Merge(merged.siblings, merged.vector, got.siblings, got.vector)
 		merged.vector.Join(got.vector)
+		merged.deps = merged.deps.Join(got.deps)
 		silent = slices.DeleteFunc(silent, func(p string) bool { return p == got.peer })
 		if need--; need == 0 {
 			break
@@ -154,7 +158,11 @@ func (r *Replica) askGet(ctx context.Context, peer string, question *logpb.APGet
 			return sight{}, garbage("the answer to a quorum read shows %s, which its vector has not", s.Dot)
 		}
 	}
-	return sight{vector, siblings}, nil
+	deps, err := token.DecodeDeps(pb.GetGet().Deps)
+	if err != nil {
+		return sight{}, errGarbage{err}
+	}
+	return sight{vector, siblings, deps}, nil
 }
 
 // ServeCall answers a question of another member: what this replica's view shows of a
@@ -195,7 +203,7 @@ func (r *Replica) ServeCall(ctx context.Context, from string, payload []byte) ([
 			siblings[i].Value = nil
 		}
 	}
-	answer := &logpb.APGetResponse{Vector: protoVector(v.vector), Siblings: protoSiblings(siblings)}
+	answer := &logpb.APGetResponse{Vector: protoVector(v.vector), Siblings: protoSiblings(siblings), Deps: v.others()}
 	b, err := proto.Marshal(&logpb.APResponse{Kind: &logpb.APResponse_Get{Get: answer}})
 	return b, r.signed("peer", err)
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -29,7 +30,7 @@ func (s *source) snapshot(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	defer s.r.views.release(v)
-	began, out := time.Now(), &pieces{s: s, sum: newChecksum(), piece: &logpb.Snapshot{Vector: protoVector(v.vector)}}
+	began, out := time.Now(), &pieces{s: s, sum: newChecksum(), piece: &logpb.Snapshot{Vector: protoVector(v.vector), Deps: v.others()}}
 	have := s.confirmed()
 	var failed error
 	for key, row := range v.snap.Scan([]byte{rowKey}, []byte{rowKey + 1}, &failed) {
@@ -116,7 +117,11 @@ func (p *puller) takeSnapshot(piece *logpb.Snapshot) error {
 		if err != nil || len(theirs) == 0 {
 			return garbage("a snapshot begins without the writes it includes: %v", err)
 		}
-		m, err := p.r.merge(theirs)
+		deps, err := token.DecodeDeps(piece.Deps)
+		if err != nil {
+			return errGarbage{err}
+		}
+		m, err := p.r.merge(theirs, deps)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -33,9 +34,10 @@ type state struct {
 	remote   uint64 // entries applied from peers, this life
 	clock    causal.Clock
 	requests *requests
-	prune    bool // planted bug M17: only the winner of a key is kept
-	merging  bool // a snapshot is on its way in, and nothing else from peers is applied
-	closed   bool // nothing from peers is applied: the replica is about to leave, or has left
+	prune    bool       // planted bug M17: only the winner of a key is kept
+	merging  bool       // a snapshot is on its way in, and nothing else from peers is applied
+	deps     token.Deps // what the writes depend on in other groups
+	closed   bool       // nothing from peers is applied: the replica is about to leave, or has left
 
 	batch   *engine.Batch
 	pending map[string][]causal.Sibling // keys that the batch changes
@@ -69,6 +71,9 @@ func (s *state) loadSelf(self []byte) (err error) {
 		return corrupt("the replica's own row", fmt.Errorf("it has format %d, this program knows %d", pb.Version, formatVersion))
 	}
 	if s.vector, err = vectorOf(&pb); err != nil {
+		return corrupt("the replica's own row", err)
+	}
+	if s.deps, err = token.DecodeDeps(pb.Deps); err != nil {
 		return corrupt("the replica's own row", err)
 	}
 	s.position, s.bytes = pb.Position, pb.Bytes
@@ -132,6 +137,7 @@ func (s *state) apply(e *entry) error {
 		return err
 	}
 	s.vector[e.Dot.Actor] = e.Dot.N
+	s.deps = s.deps.Join(e.deps)
 	s.clock.Observe(e.Stamp)
 	row, err := beside(e, after)
 	if err != nil {
@@ -169,6 +175,7 @@ func (s *state) store(key string, before, siblings []causal.Sibling) error {
 func (s *state) commit(sync bool) error {
 	self := protoVector(s.vector)
 	self.Version, self.Position, self.Bytes, self.Stamp = formatVersion, s.position, s.bytes, uint64(s.clock.Last())
+	self.Deps = s.deps.Encode()
 	row, err := proto.Marshal(self)
 	if err != nil {
 		return fmt.Errorf("encode the replica's own row: %w", err)

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/dialkv/dialkv/internal/engine"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -13,13 +14,15 @@ import (
 type view struct {
 	snap     *engine.View
 	vector   causal.Vector
-	position uint64   // of the last entry in the log
-	base     cut      // where the log begins
-	remote   uint64   // how many of its writes came from peers since Run began
-	recent   []logged // the end of its log: what the last commit added, for those who keep up
+	position uint64     // of the last entry in the log
+	base     cut        // where the log begins
+	remote   uint64     // how many of its writes came from peers since Run began
+	recent   []logged   // the end of its log: what the last commit added, for those who keep up
+	deps     token.Deps // what its writes depend on in other groups
 
 	// The vector in the forms that answers carry; made once, shared, not to be changed.
 	entry   func() store.Entry // for sessions
+	others  func() store.Deps  // the same of other groups: what its writes depend on
 	context func() store.Entry // of who has read the view
 	text    func() string      // for people
 
@@ -27,9 +30,10 @@ type view struct {
 }
 
 func newView(snap *engine.View, s *state) *view {
-	v := &view{snap: snap, vector: s.vector.Clone(), position: s.position, base: s.base, remote: s.remote, recent: s.memorable(), holders: 1}
+	v := &view{snap: snap, vector: s.vector.Clone(), position: s.position, base: s.base, remote: s.remote, recent: s.memorable(), deps: s.deps, holders: 1}
 	v.entry = sync.OnceValue(func() store.Entry { return encodeDots(v.vector.Dots()) })
 	v.context = sync.OnceValue(func() store.Entry { return encodeDots(causal.Context{Seen: v.vector}.Dots()) })
+	v.others = sync.OnceValue(v.deps.Encode)
 	v.text = sync.OnceValue(v.vector.String)
 	return v
 }

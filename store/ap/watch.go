@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -93,6 +94,7 @@ type changes struct {
 	bridge bridge
 	queue  []store.Change
 	opened time.Time
+	told   token.Deps // the dependencies that were returned last
 }
 
 // Close gives the watch up. It holds nothing between two calls of Next.
@@ -212,7 +214,11 @@ func (w *changes) take(v *view, position uint64, raw []byte) error {
 	if len(event.Values) == 1 {
 		event.Value = event.Values[0]
 	}
-	w.queue = append(w.queue, w.change([]store.Event{event}))
+	change := w.change([]store.Event{event})
+	if news := v.deps.Beyond(w.told); !news.Empty() {
+		change.Deps, w.told = news.Encode(), w.told.Join(news)
+	}
+	w.queue = append(w.queue, change)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -45,6 +46,7 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 		Value:   did.value,
 		Context: encodeDots(causal.Of(did.dot).Dots()),
 		Entry:   encodeDots([]causal.Dot{did.dot}),
+		Deps:    r.Deps().Encode(),
 		Proof:   r.proof(r.vector(), waited, len(need) > 0),
 	}
 	err = r.replicated(ctx, op, did.dot, wanted, &result)
@@ -58,6 +60,10 @@ func (r *Replica) prepare(c store.Command) (*localWrite, causal.Vector, error) {
 		return nil, nil, err
 	}
 	w := &localWrite{cmd: c, done: make(chan struct{})}
+	var err error
+	if w.deps, err = token.DecodeDeps(c.Deps); err != nil {
+		return nil, nil, err
+	}
 	after, err := decodeDots(c.After)
 	if err != nil {
 		return nil, nil, err

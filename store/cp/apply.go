@@ -85,6 +85,8 @@ func (t *tx) command(c *logpb.Command) *logpb.Answer {
 		return t.expire(c)
 	case logpb.Command_OP_TRIM:
 		return t.trimHistory(c.ExpectRevision)
+	case logpb.Command_OP_SETTLE:
+		return t.settle(c)
 	}
 	if effects[c.Op] == nil {
 		t.err = fmt.Errorf("cp: the log holds operation %v, which this release does not know", c.Op)
@@ -119,8 +121,15 @@ func (t *tx) execute(c *logpb.Command) *logpb.Answer {
 			return refusal(c, rec, t.s.meta.Revision)
 		}
 	}
+	deps, refused := t.noting(c)
+	if refused != nil {
+		return refused
+	}
 	answer := effects[c.Op](t, c)
 	t.dropEmpty()
+	if len(c.Deps) > 0 && answer.Code == "" {
+		t.s.setDeps(deps)
+	}
 	return answer
 }
 

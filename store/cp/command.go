@@ -51,6 +51,7 @@ func commandOf(c store.Command) *logpb.Command {
 		Condition: conditions[c.If.Kind], ExpectValue: c.If.Value, ExpectRevision: c.If.Revision,
 		Session: c.Request.Session, Number: c.Request.Number, Lowest: c.Request.Lowest,
 		Delta: c.Delta, TtlMs: milliseconds(c.TTL), Lease: c.Lease, Txn: txnOf(c.Txn),
+		Deps: c.Deps,
 	}
 }
 

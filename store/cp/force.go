@@ -216,6 +216,6 @@ func (s *state) forced(index, term uint64) *logpb.State {
 	return &logpb.State{
 		Version: formatVersion, AppliedIndex: index, AppliedTerm: term, LeaderMs: m.LeaderMs,
 		Revision: m.Revision + 1, Epoch: m.Epoch + 1, Lineage: randomID(), History: m.Revision + 2,
-		Total: m.Total, Leases: m.Leases,
+		Total: m.Total, Leases: m.Leases, Deps: m.Deps,
 	}
 }

@@ -66,6 +66,7 @@ func (r *Replica) read(ctx context.Context, q store.Query) (store.Page, error) {
 		return store.Page{}, err
 	}
 	page.Revision, page.Entry = b.view.revision, entryOf(b.view.epoch, b.view.revision)
+	page.Deps = b.view.told(len(page.Items) > 0 || q.Scan())
 	page.Proof = r.proofOf(ra)
 	b.describe(&page.Proof, began)
 	return page, nil
@@ -182,10 +183,6 @@ func expired(ctx context.Context, err error, deadline *store.Error) error {
 // value is nothing.
 type seen struct{ epoch, revision uint64 }
 
-// maxEpoch is above every epoch of a cp group, which counts its restores, and below
-// the ids in entries of ap keyspaces, which are 64 random bits.
-const maxEpoch = 1 << 32
-
 // seenIn reads a session's entry. A session that has seen two epochs is of the older.
 func seenIn(e store.Entry) (seen, error) {
 	components, err := token.DecodeEntry(e)
@@ -193,7 +190,7 @@ func seenIn(e store.Entry) (seen, error) {
 		return seen{}, err
 	}
 	for _, c := range components {
-		if c.ID >= maxEpoch {
+		if c.ID >= token.MaxEpoch {
 			return seen{}, &store.Error{Code: store.TokenMismatch, Msg: "the session's entry for this group is not of a cp keyspace", Try: "a new session"}
 		}
 	}

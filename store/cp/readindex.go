@@ -308,7 +308,12 @@ func (r *Replica) serve(ctx context.Context, ra *raft.Raft, req *logpb.CPRequest
 			return nil, err
 		}
 		defer v.Close()
-		return &logpb.CPResponse{Kind: &logpb.CPResponse_Applied{Applied: &logpb.AppliedResponse{Index: v.index}}}, nil
+		if kind.Applied.Synced {
+			if err := r.cfg.Engine.Sync(); err != nil {
+				return nil, err
+			}
+		}
+		return &logpb.CPResponse{Kind: &logpb.CPResponse_Applied{Applied: &logpb.AppliedResponse{Index: v.index, Term: ra.CurrentTerm()}}}, nil
 	}
 	return nil, &store.Error{Code: store.Invalid, Msg: "the peer call asks nothing this release knows"}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -42,6 +43,7 @@ type state struct {
 	meta     *logpb.State
 	sessions map[uint64]*session
 	leases   map[uint64]*logpb.Lease
+	deps     token.Deps // as in meta
 }
 
 // loadState reads the living generation and sweeps away what an interrupted
@@ -92,6 +94,9 @@ func (s *state) load() error {
 	if s.meta.Version != formatVersion {
 		return fmt.Errorf("cp: the state has format %d, this release knows %d", s.meta.Version, formatVersion)
 	}
+	if s.deps, err = token.DecodeDeps(s.meta.Deps); err != nil {
+		return fmt.Errorf("%w: cp state: %w", engine.ErrCorrupt, err)
+	}
 	return errors.Join(s.loadSessions(view), s.loadLeases(view))
 }
 
@@ -122,6 +127,8 @@ type view struct {
 	epoch, lineage        uint64
 	leaderMS              int64
 	history, total        uint64 // the first revision whose change is kept; bytes of all changes ever kept
+	deps                  token.Deps
+	encoded               store.Deps // the same
 	// since and changes spare those who watch a look at the engine: changes are all
 	// that came after revision since.
 	since   uint64
@@ -134,6 +141,7 @@ func (s *state) view() *view {
 		View: s.space.View(), gen: s.gen,
 		index: s.meta.AppliedIndex, term: s.meta.AppliedTerm, revision: s.meta.Revision,
 		epoch: s.meta.Epoch, lineage: s.meta.Lineage, leaderMS: s.meta.LeaderMs, history: s.meta.History, total: s.meta.Total,
+		deps: s.deps, encoded: s.meta.Deps,
 		since: s.meta.Revision, next: make(chan struct{}),
 	}
 }

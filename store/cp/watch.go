@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -101,6 +102,7 @@ type changes struct {
 	next  uint64 // the first revision not looked at yet
 	epoch uint64
 	queue []store.Change
+	told  token.Deps // the dependencies that were returned last
 }
 
 // Close gives the watch up. It holds nothing between two calls of Next.
@@ -193,7 +195,11 @@ func (w *changes) take(v *view, c change) {
 		}
 	}
 	if events != nil {
-		w.queue = append(w.queue, store.Change{Revision: c.revision, Events: events, Entry: entryOf(v.epoch, c.revision)})
+		change := store.Change{Revision: c.revision, Events: events, Entry: entryOf(v.epoch, c.revision)}
+		if news := v.deps.Beyond(w.told); !news.Empty() {
+			change.Deps, w.told = news.Encode(), w.told.Join(news)
+		}
+		w.queue = append(w.queue, change)
 	}
 }
 

@@ -61,6 +61,9 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 	if err := r.knows(c.After); err != nil {
 		return store.Result{}, r.locate(err, c)
 	}
+	if c.Deps, err = r.news(c.Deps); err != nil {
+		return store.Result{}, r.locate(err, c)
+	}
 	began := time.Now()
 	answer, err := r.submit(ctx, commandOf(c))
 	if err != nil {
@@ -97,6 +100,9 @@ func check(c store.Command) error {
 
 func (r *Replica) result(ra *raft.Raft, c store.Command, a *logpb.Answer, waited time.Duration) (store.Result, error) {
 	res := resultOf(a)
+	if v := r.machine.views.Load(); v != nil {
+		res.Deps = v.encoded
+	}
 	res.Proof = r.proofOf(ra)
 	res.Proof.Waited, res.Proof.WaitedFor = waited, "commit"
 	if a.Code != "" {

@@ -43,6 +43,20 @@ func TestJoinIsALeastUpperBound(t *testing.T) {
 	})
 }
 
+func TestMeetIsAGreatestLowerBound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b, c := vectors().Draw(t, "a"), vectors().Draw(t, "b"), vectors().Draw(t, "c")
+		ab := a.Clone()
+		ab.Meet(b)
+		switch {
+		case !a.Covers(ab) || !b.Covers(ab):
+			t.Error("not a lower bound")
+		case a.Covers(c) && b.Covers(c) && !ab.Covers(c):
+			t.Error("not the greatest")
+		}
+	})
+}
+
 func TestCoversIsAPartialOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b, c := vectors().Draw(t, "a"), vectors().Draw(t, "b"), vectors().Draw(t, "c")

@@ -31,6 +31,15 @@ func (v Vector) Join(other Vector) {
 	}
 }
 
+// Meet leaves in v what other includes as well.
+func (v Vector) Meet(other Vector) {
+	for actor, n := range v {
+		if v[actor] = min(n, other[actor]); v[actor] == 0 {
+			delete(v, actor)
+		}
+	}
+}
+
 // Clone returns a copy that may be changed.
 func (v Vector) Clone() Vector {
 	if v == nil {

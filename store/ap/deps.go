@@ -1,0 +1,94 @@
+package ap
+
+import (
+	"context"
+	"maps"
+
+	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/internal/token"
+	"github.com/dialkv/dialkv/store"
+	"github.com/dialkv/dialkv/store/ap/internal/causal"
+)
+
+// The replica notes what the writes that it has applied depend on in other groups, and
+// every answer tells it. A write carries what its coordinator had not noted before it:
+// whoever applies the write has applied what the coordinator had, and has noted the rest.
+// It goes with snapshots, and is dropped by each replica for itself.
+
+// noting is what a write adds to what is noted, or why it is refused. What comes from
+// peers never is: together they may note more than a coordinator would.
+func (r *Replica) noting(w *localWrite) (token.Deps, error) {
+	news := w.deps.Without(r.cfg.Group).Beyond(r.state.deps)
+	if news.Empty() {
+		return news, nil
+	}
+	return news, r.state.deps.Join(news).Check()
+}
+
+// told is what an answer from the view tells of other groups.
+func (v *view) told(found bool) store.Deps {
+	if mutant.M37 && !found {
+		return nil // as if each value kept its own
+	}
+	return v.others()
+}
+
+// Deps is what the group's writes depend on in other groups, as far as this replica
+// knows.
+func (r *Replica) Deps() token.Deps {
+	v, _, err := r.views.acquire()
+	if err != nil {
+		return token.Deps{}
+	}
+	defer r.views.release(v)
+	return v.deps
+}
+
+// Holds reports whether this replica shows what the entry names.
+func (r *Replica) Holds(e store.Entry) bool {
+	dots, err := decodeDots(e)
+	if err != nil || !r.placed.Load().serves() {
+		return false
+	}
+	vector, _, err := r.views.peek()
+	return err == nil && vector.Covers(causal.VectorOf(dots...))
+}
+
+// Settle drops from what the writes depend on elsewhere what all members of those groups
+// hold, or nobody does any more.
+func (r *Replica) Settle(_ context.Context, settled token.Deps) error {
+	return r.signed("settle", r.run(func() error {
+		rest := r.state.deps.Beyond(settled)
+		if len(rest.Encode()) == len(r.state.deps.Encode()) {
+			return nil
+		}
+		r.state.begin()
+		r.state.deps = rest
+		if err := r.state.commit(false); err != nil {
+			return storageError{err}
+		}
+		r.publish()
+		return nil
+	}))
+}
+
+// Settled is what every member has on disk, those that come and go included: whichever of
+// them somebody reads, whenever, shows it. All of them said so when this replica's
+// placement was the newest they knew. So a member that it does not name shows nothing
+// before it has what one of them had later. On a keyspace without fsync nothing settles: a
+// member may lose what it said it had.
+func (r *Replica) Settled(context.Context) (store.Entry, error) {
+	if !r.syncs() {
+		return nil, nil
+	}
+	here, _, err := r.views.peek()
+	if err != nil {
+		return nil, r.signed("settled", err)
+	}
+	all := maps.Clone(here)
+	p := r.placed.Load()
+	for _, peer := range p.peers {
+		all.Meet(r.acks.heldAt(peer, p.Epoch))
+	}
+	return encodeDots(all.Dots()), nil
+}
