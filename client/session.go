@@ -66,7 +66,7 @@ func (s *Session) fold(t shard.Topology, group store.GroupID, e store.Entry, dep
 	if s.tok.Cluster == "" {
 		s.tok.Cluster, s.tok.Epoch = t.Cluster, t.Epoch
 	}
-	if err := s.tok.Learn(others.Without(group)); err != nil {
+	if err := s.tok.Learn(group, others); err != nil {
 		return err
 	}
 	return into(&s.tok, group, e)

@@ -2776,9 +2776,12 @@ type CallRequest struct {
 	Id uint64 `protobuf:"varint,7,opt,name=id,proto3" json:"id,omitempty"`
 	// What is left of the caller's deadline; 0 is none.
 	TimeoutNs int64 `protobuf:"varint,8,opt,name=timeout_ns,json=timeoutNs,proto3" json:"timeout_ns,omitempty"`
-	// In place of a payload: what do all members of the group hold? The answer's payload
-	// is an entry. Any node may ask.
-	Settled       bool `protobuf:"varint,9,opt,name=settled,proto3" json:"settled,omitempty"`
+	// Not 0: in place of a message to the replica, for what of the group need nobody wait?
+	// It was asked as of this revision of the catalog; the payload is an entry that the
+	// asker has noted for so long at least. The answer's payload is an entry, or it is
+	// NotFound where the node has no replica. Any node may ask.
+	Settled       uint64 `protobuf:"varint,9,opt,name=settled,proto3" json:"settled,omitempty"`
+	NotedNs       int64  `protobuf:"varint,10,opt,name=noted_ns,json=notedNs,proto3" json:"noted_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2869,11 +2872,18 @@ func (x *CallRequest) GetTimeoutNs() int64 {
 	return 0
 }
 
-func (x *CallRequest) GetSettled() bool {
+func (x *CallRequest) GetSettled() uint64 {
 	if x != nil {
 		return x.Settled
 	}
-	return false
+	return 0
+}
+
+func (x *CallRequest) GetNotedNs() int64 {
+	if x != nil {
+		return x.NotedNs
+	}
+	return 0
 }
 
 type CallResponse struct {
@@ -5151,7 +5161,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05Group\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\tR\x06leader\"\xe5\x01\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\"\x80\x02\n" +
 	"\vCallRequest\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1f\n" +
 	"\vkeyspace_id\x18\x02 \x01(\x04R\n" +
@@ -5163,7 +5173,9 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x02id\x18\a \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
 	"timeout_ns\x18\b \x01(\x03R\ttimeoutNs\x12\x18\n" +
-	"\asettled\x18\t \x01(\bR\asettled\"w\n" +
+	"\asettled\x18\t \x01(\x04R\asettled\x12\x19\n" +
+	"\bnoted_ns\x18\n" +
+	" \x01(\x03R\anotedNs\"w\n" +
 	"\fCallResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x0e\n" +

@@ -84,6 +84,7 @@ func (g *groups) follow(ctx context.Context) error {
 // placed here no more is closed and its data is dropped: its keyspace is gone, or its
 // group's configuration has gone on without it.
 func (g *groups) reconcile(ctx context.Context, t shard.Topology) error {
+	g.node.deps.heard(t)
 	g.node.book.learn(t.Nodes)
 	g.node.book.forget(g.node.catalog.Removed)
 	wanted := placedHere(t, g.node.cfg.Node)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -158,11 +159,26 @@ func (c *counter) write(response *kvpb.CallResponse) {
 func (c *counter) serve(ctx context.Context, r *kvpb.CallRequest) (payload []byte, err error) {
 	defer func() { err = c.cfg.recovered(recover(), err) }()
 	replica, err := c.peer.find(c.conn.RemoteAddr(), r)
+	if r.GetSettled() > 0 && errors.Is(err, store.Unavailable) {
+		return nil, c.none(r, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if r.GetSettled() {
-		return replica.Settled(ctx)
+	if r.GetSettled() > 0 {
+		return replica.Settled(ctx, r.GetPayload(), time.Duration(r.GetNotedNs()))
 	}
 	return replica.ServeCall(ctx, r.GetFrom(), r.GetPayload())
+}
+
+// none says NotFound where a node without a replica will not come to have one either: it
+// has heard of the catalog that the asker knows.
+func (c *counter) none(r *kvpb.CallRequest, err error) error {
+	t := c.cfg.Node.Topology()
+	group := store.GroupID{Keyspace: r.GetKeyspaceId(), Shard: r.GetShard()}
+	k, ok := t.KeyspaceByID(group.Keyspace)
+	if t.Revision < r.GetSettled() || ok && slices.Contains(k.Members(group.Shard), t.Node) {
+		return err
+	}
+	return &store.Error{Code: store.NotFound, Op: "peer", Group: group, Node: t.Node, Msg: "this node has no replica of group " + group.String()}
 }

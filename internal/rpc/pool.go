@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -88,10 +89,13 @@ func (p *Pool) Call(ctx context.Context, to string, group store.GroupID, payload
 	return p.call(ctx, &kvpb.CallRequest{To: to, KeyspaceId: group.Keyspace, Shard: group.Shard, Payload: payload})
 }
 
-// Settled asks node to's replica of a group, of which this node need not have one, what
-// all its members have on disk.
-func (p *Pool) Settled(ctx context.Context, to string, group store.GroupID) (store.Entry, error) {
-	return p.call(ctx, &kvpb.CallRequest{To: to, KeyspaceId: group.Keyspace, Shard: group.Shard, Settled: true})
+// Settled asks node to's replica of a group, of which this node need not have one, for
+// what of the group nobody needs to wait; see PeerReplica. NotFound says that the node has
+// none, as of a revision of the catalog.
+func (p *Pool) Settled(ctx context.Context, to string, group store.GroupID, noted store.Entry, ago time.Duration, revision uint64) (store.Entry, error) {
+	return p.call(ctx, &kvpb.CallRequest{
+		To: to, KeyspaceId: group.Keyspace, Shard: group.Shard, Settled: revision, Payload: noted, NotedNs: int64(ago),
+	})
 }
 
 func (p *Pool) call(ctx context.Context, r *kvpb.CallRequest) ([]byte, error) {

@@ -57,7 +57,9 @@ func (f *fake) Prove(_ context.Context, group store.GroupID, seen token.Deps) (t
 	f.proved = seen
 	return f.open, f.unproved
 }
-func (f *fake) Settled(context.Context) (store.Entry, error) { return f.settled, nil }
+func (f *fake) Settled(context.Context, store.Entry, time.Duration) (store.Entry, error) {
+	return f.settled, nil
+}
 func (f *fake) ServeStream(ctx context.Context, from string, s Stream) error {
 	return f.serve(ctx, from, s)
 }

@@ -55,8 +55,9 @@ type PeerReplica interface {
 	// ServeStream serves a stream that the named node opened, until ctx ends or
 	// it returns, which ends the stream.
 	ServeStream(ctx context.Context, from string, s Stream) error
-	// Settled is what every member of the group has on disk, as far as this one knows.
-	Settled(ctx context.Context) (store.Entry, error)
+	// Settled is for what of the group nobody needs to wait: what every member has on disk
+	// and, of an entry that was noted so long ago at least, what none will ever have.
+	Settled(ctx context.Context, noted store.Entry, ago time.Duration) (store.Entry, error)
 }
 
 // Stream carries messages in order. One goroutine at a time may send, and one may

@@ -35,14 +35,16 @@ type Deps struct {
 // DepsOf is what one has seen of a group.
 func DepsOf(group store.GroupID, entry store.Entry) (Deps, error) {
 	components, err := DecodeEntry(entry)
-	if err != nil || len(components) == 0 {
+	if err != nil {
 		return Deps{}, err
 	}
 	seen := make(map[uint64]uint64, len(components))
 	for _, c := range components {
 		seen[c.ID] = c.N
 	}
-	return Deps{map[store.GroupID]map[uint64]uint64{group: newest(seen)}}, nil
+	var d Deps
+	d.set(group, newest(seen))
+	return d, nil
 }
 
 // Others is what the session has seen of all groups but one.
@@ -61,25 +63,30 @@ func (t *Token) Others(group store.GroupID) Deps {
 	return d
 }
 
-// Learn remembers that what was read depends on these. A token that they do not fit
-// into is TooLarge, and as it was.
-func (t *Token) Learn(d Deps) error {
-	more := len(t.groups)
-	for group := range d.groups {
-		if t.groups[group] == nil {
-			more++
-		}
+// Learn remembers that what was read of a group depends on these. A token that has no room
+// for them, and for the group, is TooLarge, and as it was.
+func (t *Token) Learn(group store.GroupID, d Deps) error {
+	if d = d.Without(group).Beyond(t.Others(group)); d.Empty() {
+		return nil
 	}
-	if more > MaxGroups {
-		return tooLarge("groups", more, MaxGroups)
+	more := Token{Cluster: t.Cluster, Epoch: t.Epoch, groups: make(map[store.GroupID]map[uint64]marks)}
+	for known, components := range t.groups {
+		more.groups[known] = maps.Clone(components)
 	}
-	for group, components := range d.groups {
+	for other, components := range d.groups {
 		for id, n := range components {
-			m := t.marks(group)[id]
+			m := more.marks(other)[id]
 			m.read = max(m.read, n)
-			t.marks(group)[id] = m
+			more.marks(other)[id] = m
 		}
 	}
+	if err := more.Room(group); err != nil {
+		return err
+	}
+	if _, err := more.Encode(); err != nil {
+		return err
+	}
+	t.groups = more.groups
 	return nil
 }
 
@@ -110,19 +117,25 @@ func (d *Deps) set(group store.GroupID, components map[uint64]uint64) {
 // Empty reports whether there are none.
 func (d Deps) Empty() bool { return len(d.groups) == 0 }
 
+// Of is what is said of a group.
+func (d Deps) Of(group store.GroupID) store.Entry { return EncodeEntry(d.components(group)) }
+
 // All gives each group and what was seen of it, in the order of groups.
 func (d Deps) All() iter.Seq2[store.GroupID, store.Entry] {
 	return func(yield func(store.GroupID, store.Entry) bool) {
 		for _, group := range slices.SortedFunc(maps.Keys(d.groups), compareGroups) {
-			var components []Component
-			for id, n := range d.groups[group] {
-				components = append(components, Component{id, n})
-			}
-			if !yield(group, EncodeEntry(components)) {
+			if !yield(group, d.Of(group)) {
 				return
 			}
 		}
 	}
+}
+
+func (d Deps) components(group store.GroupID) (list []Component) {
+	for id, n := range d.groups[group] {
+		list = append(list, Component{id, n})
+	}
+	return list
 }
 
 // Join is what either says.
@@ -240,12 +253,9 @@ func DecodeDeps(b store.Deps) (Deps, error) {
 	for i := range n {
 		group := r.group()
 		r.check(i == 0 || compareGroups(last, group) < 0, "the groups are not in order")
-		entry := store.Entry(r.take(r.count(len(r.b), "bytes")))
+		entry := r.take(r.count(len(r.b), "bytes"))
 		one, err := DepsOf(group, entry)
-		r.check(err == nil && !one.Empty(), "the entry of a group cannot be read")
-		if r.err != nil {
-			return Deps{}, r.invalid("list of dependencies")
-		}
+		r.check(err == nil && len(EncodeEntry(one.components(group))) == len(entry) && !one.Empty(), "the entry of a group is not what is written")
 		d.set(group, one.groups[group])
 		last = group
 	}

@@ -215,6 +215,10 @@ func (o *order) followDelete(n *node, present map[absence]int64) {
 	if !n.told || len(n.seen) > 0 || !before || seen > n.op.Begin || !covers(n.op) || n.op.Session == "" {
 		return
 	}
+	// A value that may have expired was not deleted.
+	if slices.ContainsFunc(o.r.keys[here.ref], func(op *history.Op) bool { return op.TTL > 0 }) {
+		return
+	}
 	removers := o.deletes[here.ref]
 	if len(removers) != 1 {
 		return

@@ -3,6 +3,7 @@ package ap
 import (
 	"context"
 	"maps"
+	"time"
 
 	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/internal/token"
@@ -25,12 +26,13 @@ func (r *Replica) noting(w *localWrite) (token.Deps, error) {
 	return news, r.state.deps.Join(news).Check()
 }
 
-// told is what an answer from the view tells of other groups.
-func (v *view) told(found bool) store.Deps {
+// sign says on an answer from the view what a session must remember of it, of this group
+// and of others.
+func (v *view) sign(page *store.Page, found bool) {
+	page.Entry, page.Context, page.Deps = v.entry(), v.context(), v.others()
 	if mutant.M37 && !found {
-		return nil // as if each value kept its own
+		page.Deps = nil // as if each value kept its own
 	}
-	return v.others()
 }
 
 // Deps is what the group's writes depend on in other groups, as far as this replica
@@ -72,23 +74,37 @@ func (r *Replica) Settle(_ context.Context, settled token.Deps) error {
 	}))
 }
 
-// Settled is what every member has on disk, those that come and go included: whichever of
-// them somebody reads, whenever, shows it. All of them said so when this replica's
-// placement was the newest they knew. So a member that it does not name shows nothing
-// before it has what one of them had later. On a keyspace without fsync nothing settles: a
-// member may lose what it said it had.
-func (r *Replica) Settled(context.Context) (store.Entry, error) {
-	if !r.syncs() {
-		return nil, nil
-	}
+// Settled is for what of the group nobody needs to wait. It is what every member has on
+// disk, those that come and go included: whichever of them somebody reads, whenever, shows
+// it. All of them said so when this replica's placement was the newest they knew. So a
+// member that it does not name shows nothing before it has what one of them had later. On
+// a keyspace without fsync nothing settles: a member may lose what it said it had.
+//
+// And it is what was lost. Some member held all that was noted. This replica has what any
+// member held when its view was last proved fresh; so what was noted before that, and is
+// not here, went with a member that was given up, or with what a node lost.
+func (r *Replica) Settled(_ context.Context, noted store.Entry, ago time.Duration) (store.Entry, error) {
+	now := time.Now()
 	here, _, err := r.views.peek()
 	if err != nil {
 		return nil, r.signed("settled", err)
 	}
-	all := maps.Clone(here)
-	p := r.placed.Load()
-	for _, peer := range p.peers {
-		all.Meet(r.acks.heldAt(peer, p.Epoch))
+	dots, err := decodeDots(noted)
+	if err != nil {
+		return nil, r.signed("settled", err)
+	}
+	all := causal.Vector{}
+	if r.syncs() {
+		all = maps.Clone(here)
+		p := r.placed.Load()
+		for _, peer := range p.peers {
+			all.Meet(r.acks.heldAt(peer, p.Epoch))
+		}
+	}
+	if age, fresh := r.fresh.age(now, here); fresh && age < ago && r.placed.Load().serves() {
+		for _, d := range here.Missing(causal.VectorOf(dots...)) {
+			all[d.Actor] = d.N
+		}
 	}
 	return encodeDots(all.Dots()), nil
 }

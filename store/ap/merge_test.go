@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/store"
@@ -246,7 +247,9 @@ func TestInstallThatWasInterruptedIsEndedBeforeAnythingIsServed(t *testing.T) {
 		}
 		space := e.Space(store.GroupID{Keyspace: 7}, 'a')
 		s := staged(t, space, keys, theirs)
-		note, _ := cut{vector: theirs}.encode()
+		dependent := protoVector(theirs)
+		dependent.Deps = seenOf(t, 100, 4).Encode()
+		note, _ := proto.Marshal(dependent)
 		s.begin()
 		s.batch.Set([]byte{rowInstall}, note)
 		for i := range done { // of which so many are merged already
@@ -267,6 +270,9 @@ func TestInstallThatWasInterruptedIsEndedBeforeAnythingIsServed(t *testing.T) {
 		}
 		if !again.vector.Covers(theirs) || again.vector[5] != keys {
 			t.Errorf("after %d rows and a restart the vector is %s", done, again.vector)
+		}
+		if !same(again.deps, seenOf(t, 100, 4)) {
+			t.Errorf("after %d rows and a restart it depends on %x", done, again.deps.Encode())
 		}
 		for i := range keys {
 			again.begin()

@@ -76,7 +76,7 @@ func (r *Replica) answer(ctx context.Context, v *view, q store.Query, proof *sto
 		return page, "", err
 	}
 	page, more, err = r.page(ctx, v, q)
-	page.Entry, page.Context, page.Deps = v.entry(), v.context(), v.told(len(page.Items) > 0 || q.Scan())
+	v.sign(&page, len(page.Items) > 0 || q.Scan())
 	if mutant.M35 && r.cfg.Policy == store.LWW && !q.Scan() {
 		siblings, _ := v.siblings(q.Key)
 		if winner, ok := causal.Winner(siblings); ok {

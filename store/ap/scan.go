@@ -174,7 +174,7 @@ func (r *Replica) nextPage(ctx context.Context, q store.Query, taken time.Time) 
 	} else {
 		page.Next = at.Encode()
 	}
-	page.Entry, page.Context = p.view.entry(), p.view.context()
+	p.view.sign(&page, true)
 	if page.Proof = p.proof; p.proof.Fresh {
 		page.Proof.Staleness += taken.Sub(p.taken)
 	}

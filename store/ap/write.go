@@ -2,6 +2,7 @@ package ap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 	}
 	did, err := r.submit(ctx, w)
 	if err != nil {
-		return store.Result{Found: did.found}, r.signed(op, err)
+		return r.saw(did, err), r.signed(op, err)
 	}
 	wanted := c.W
 	if wanted == store.WDefault {
@@ -51,6 +52,20 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 	}
 	err = r.replicated(ctx, op, did.dot, wanted, &result)
 	return result, err
+}
+
+// saw is the result of a write that was refused: a Conflict shows that there is a value,
+// and what that is of a session must remember.
+func (r *Replica) saw(did executed, err error) store.Result {
+	result := store.Result{Found: did.found}
+	if !errors.Is(err, store.Conflict) {
+		return result
+	}
+	if v, _, err := r.views.acquire(); err == nil {
+		result.Entry, result.Deps = v.entry(), v.others()
+		r.views.release(v)
+	}
+	return result
 }
 
 // prepare checks what can be checked without the state, and tells what the

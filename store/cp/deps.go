@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -52,17 +53,6 @@ func (t *tx) settle(c *logpb.Command) *logpb.Answer {
 	return &logpb.Answer{Revision: t.s.meta.Revision}
 }
 
-// news is what of a command's dependencies the group has not noted yet, so that the log
-// does not say it again and again.
-func (r *Replica) news(deps store.Deps) (store.Deps, error) {
-	v := r.machine.views.Load()
-	if len(deps) == 0 || v == nil {
-		return deps, nil
-	}
-	d, err := token.DecodeDeps(deps)
-	return d.Beyond(v.deps).Encode(), err
-}
-
 // told is what an answer from the view tells of other groups.
 func (v *view) told(found bool) store.Deps {
 	if mutant.M37 && !found {
@@ -102,16 +92,20 @@ func (r *Replica) Settle(ctx context.Context, settled token.Deps) error {
 	return nil
 }
 
-// Settled is what every member of the group has on disk, those without a vote included:
-// whichever of them somebody reads, whenever, has it. Only a leader knows, and only if
-// all members answer.
+// Settled is for what of the group nobody needs to wait, because every member has it on
+// disk, those without a vote included: whichever of them somebody reads, whenever, shows
+// it. Only a leader knows, and only if all members answer. Without them it knows at least
+// that what was seen before the group was restored is nowhere.
 //
 // A member that this leader does not know of can have come only by a later leader. But
 // every member that it knows says that it was at no later term when it held this, so it
 // had voted for none; a member that came after shows nothing before it has proved itself
 // fresh, which includes this.
-func (r *Replica) Settled(ctx context.Context) (store.Entry, error) {
+func (r *Replica) Settled(ctx context.Context, _ store.Entry, _ time.Duration) (store.Entry, error) {
 	entry, err := r.settled(ctx)
+	if ra, v := r.raft.Load(), r.machine.views.Load(); err != nil && ra != nil && ra.State() == raft.Leader && v != nil && v.epoch > 0 {
+		return entryOf(v.epoch, 1), nil
+	}
 	if err != nil {
 		return nil, r.at(err, "settled")
 	}

@@ -61,9 +61,6 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 	if err := r.knows(c.After); err != nil {
 		return store.Result{}, r.locate(err, c)
 	}
-	if c.Deps, err = r.news(c.Deps); err != nil {
-		return store.Result{}, r.locate(err, c)
-	}
 	began := time.Now()
 	answer, err := r.submit(ctx, commandOf(c))
 	if err != nil {

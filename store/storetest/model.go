@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -39,6 +40,7 @@ type state struct {
 	number uint64            // of the last write
 	keys   map[string][]cell // never an empty list
 	leases map[uint64]lease  // cp, by id
+	deps   token.Deps        // what its writes depend on in other groups
 }
 
 // cell is one value under a key. A cp key has exactly one.
@@ -52,7 +54,13 @@ type cell struct {
 
 // next is a copy of the state for the write that comes.
 func (s *state) next() *state {
-	return &state{number: s.number + 1, keys: maps.Clone(s.keys), leases: maps.Clone(s.leases)}
+	return &state{number: s.number + 1, keys: maps.Clone(s.keys), leases: maps.Clone(s.leases), deps: s.deps}
+}
+
+// note adds what the writer had seen of other groups.
+func (s *state) note(c store.Command) {
+	seen, _ := token.DecodeDeps(c.Deps) // it was read before
+	s.deps = s.deps.Join(seen)
 }
 
 type session struct {
@@ -142,6 +150,13 @@ func (m *model) Write(ctx context.Context, c store.Command) (store.Result, error
 		return store.Result{}, err
 	}
 	defer m.mu.Unlock()
+	seen, err := token.DecodeDeps(c.Deps)
+	if err == nil {
+		err = m.state.deps.Join(seen).Check()
+	}
+	if err != nil {
+		return store.Result{}, err
+	}
 	if !c.Request.Named() {
 		return m.apply(c)
 	}
@@ -189,6 +204,7 @@ func (m *model) apply(c store.Command) (result store.Result, err error) {
 	case m.mode == store.CP:
 		s := m.state.next()
 		if result, err = s.write(c); err == nil {
+			s.note(c)
 			s.endEmpty()
 			m.becomes(s, false)
 		}
@@ -199,6 +215,7 @@ func (m *model) apply(c store.Command) (result store.Result, err error) {
 			write = s.writeType
 		}
 		if result, err = write(c, m.policy); err == nil {
+			s.note(c)
 			m.becomes(s, false)
 		}
 	}
@@ -206,6 +223,7 @@ func (m *model) apply(c store.Command) (result store.Result, err error) {
 		m.sessions[result.Revision] = &session{lowest: 1, answers: map[uint64]answer{}}
 	}
 	result.Entry, result.Proof = entry(m.state.number), m.proof(store.LevelDefault)
+	result.Deps = m.state.deps.Encode()
 	return result, err
 }
 
@@ -215,7 +233,7 @@ func (m *model) becomes(s *state, expired bool) {
 	if m.mode == store.AP {
 		did = m.eventsAP
 	}
-	m.history = append(m.history, store.Change{Revision: s.number, Events: did(m.state, s, expired), Entry: entry(s.number)})
+	m.history = append(m.history, store.Change{Revision: s.number, Events: did(m.state, s, expired), Entry: entry(s.number), Deps: s.deps.Encode()})
 	m.state = s
 	close(m.changed)
 	m.changed = make(chan struct{})

@@ -56,7 +56,7 @@ func (m *model) page(q store.Query) (store.Page, error) {
 	if err != nil {
 		return store.Page{}, err
 	}
-	page := store.Page{Entry: entry(s.number)}
+	page := store.Page{Entry: entry(s.number), Deps: s.deps.Encode()}
 	if m.mode == store.CP {
 		page.Revision = s.number
 	}

@@ -58,7 +58,7 @@ func Run(t *testing.T, cfg Config) {
 	}
 	for _, l := range slices.Concat(
 		plainLaws, sessionLaws, scanLaws, pageLaws, levelLaws, refusalLaws, conditionLaws, onceLaws, causalLaws,
-		incrementLaws, txnLaws, bankLaws, leaseLaws, expiryLaws, watchLaws, watchEventLaws, watchAPLaws, randomLaws, typeLaws,
+		incrementLaws, txnLaws, bankLaws, leaseLaws, expiryLaws, watchLaws, watchEventLaws, watchAPLaws, randomLaws, typeLaws, depsLaws,
 	) {
 		if l.mode != 0 && l.mode != cfg.Mode || l.policy != 0 && (cfg.Mode != store.AP || l.policy != cfg.Policy) {
 			continue
