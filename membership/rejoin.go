@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/dialkv/dialkv/internal/mutant"
 )
 
 // joinsAtOnce is how many missing peers a round tries. A join is a full exchange,
@@ -21,6 +23,9 @@ func (m *Members) rejoin(ctx context.Context, list *memberlist.Memberlist) {
 			round.Go(func() { _, _ = list.Join([]string{joinAddress(name)}) }) // the next round tries again
 		}
 		round.Wait()
+		if mutant.M27 {
+			return
+		}
 		next := time.NewTimer(m.cfg.Profile.round())
 		select {
 		case <-next.C:

@@ -25,7 +25,11 @@ const (
 	M24 = false // cp: replies to earlier requests are counted in a read index → linearizable
 	M25 = false // cp: the log is not synced → durability
 	M26 = false // client: a watch that comes back begins behind the present → watch
+	M27 = false // membership: a node looks for its peers once and never again → TestCutHealsByItself
+	M28 = false // ap: a coordinator counts itself twice towards w → staleness
+	M29 = false // ap: a value that comes late is written again under a new dot → versions, causal
 	M31 = false // cp: a new leader does not wait for an entry of its own term → linearizable
+	M32 = false // ap: the session's token is waited for by reads, not by writes → monotonic-writes, writes-follow-reads
 	M33 = false // ap: a bounded read counts what its members' present actors wrote, not what they hold → staleness
 	M34 = false // cp: a request of an evicted session is executed → exactly-once
 	M35 = false // ap: the context of an lww read covers the winner only → causal

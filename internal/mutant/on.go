@@ -34,7 +34,11 @@ var (
 	M24 = name == "M24" // cp: replies to earlier requests are counted in a read index → linearizable
 	M25 = name == "M25" // cp: the log is not synced → durability
 	M26 = name == "M26" // client: a watch that comes back begins behind the present → watch
+	M27 = name == "M27" // membership: a node looks for its peers once and never again → TestCutHealsByItself
+	M28 = name == "M28" // ap: a coordinator counts itself twice towards w → staleness
+	M29 = name == "M29" // ap: a value that comes late is written again under a new dot → versions, causal
 	M31 = name == "M31" // cp: a new leader does not wait for an entry of its own term → linearizable
+	M32 = name == "M32" // ap: the session's token is waited for by reads, not by writes → monotonic-writes, writes-follow-reads
 	M33 = name == "M33" // ap: a bounded read counts what its members' present actors wrote, not what they hold → staleness
 	M34 = name == "M34" // cp: a request of an evicted session is executed → exactly-once
 	M35 = name == "M35" // ap: the context of an lww read covers the winner only → causal

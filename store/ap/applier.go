@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
@@ -327,8 +328,29 @@ func (r *Replica) applyRemote(g *group, b *remoteBatch) error {
 			return err
 		}
 		r.state.remote++
+		if mutant.M29 {
+			if err := r.writeAgain(g, e); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// writeAgain is what M29 does with a value that is more than a second old when it comes:
+// the replica writes it under a dot of its own, in the place of the one that it has.
+func (r *Replica) writeAgain(g *group, old *entry) error {
+	now := r.clocks.now()
+	if old.Delete || old.Count != nil || now.Sub(old.Stamp.Time()) < time.Second {
+		return nil
+	}
+	e := &entry{key: old.key, Write: old.Write}
+	e.Dot = causal.Dot{Actor: r.actor, N: r.state.vector[r.actor] + 1}
+	e.Stamp, e.Supersedes = r.state.clock.Next(now), []causal.Dot{old.Dot}
+	if err := e.encode(); err != nil {
+		return fmt.Errorf("encode an entry: %w", err)
+	}
+	return r.applyEntry(g, e)
 }
 
 func (r *Replica) applyEntry(g *group, e *entry) error {

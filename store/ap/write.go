@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
@@ -84,6 +85,9 @@ func (r *Replica) prepare(c store.Command) (*localWrite, causal.Vector, error) {
 		return nil, nil, err
 	}
 	need := causal.VectorOf(after...)
+	if mutant.M32 {
+		need = causal.Vector{}
+	}
 	if len(c.Context) > 0 {
 		dots, err := decodeDots(c.Context)
 		if err != nil {
@@ -196,6 +200,9 @@ func (r *Replica) replicated(ctx context.Context, op string, d causal.Dot, w sto
 		result.Wanted, result.Acked = w.Of(len(members.counted)), len(holders)
 		if members.isMember() {
 			result.Acked++ // not one that was forced out meanwhile
+			if mutant.M28 {
+				result.Acked++
+			}
 		}
 		if result.Acked >= result.Wanted {
 			break
