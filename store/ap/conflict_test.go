@@ -2,6 +2,7 @@ package ap
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -292,4 +293,52 @@ func TestSessionsThatWereIdleLongestAreForgottenFirst(t *testing.T) {
 	if q.count != maxAnswers || len(q.sessions) != 1 || q.idle.Len() != 1 {
 		t.Errorf("%d answers of %d sessions are left", q.count, len(q.sessions))
 	}
+}
+
+// However long sessions read, merge and write the key, each adds one value at most to what
+// the others have not read.
+func TestSiblingsAreNoMoreThanTheSessionsThatWrite(t *testing.T) {
+	run(t, 4, Config{Policy: store.Siblings}, func(w *world) {
+		const sessions = 6
+		left, right := w.names[:2], w.names[2:]
+		var writers sync.WaitGroup
+		for n := range sessions {
+			writers.Go(func() {
+				node := w.names[n%len(w.names)]
+				var seen store.Entry
+				for i := range 60 {
+					page := w.read(node, store.Query{Key: "k", Level: store.Causal, After: seen})
+					if len(page.Items) == 1 && len(page.Items[0].Values) > sessions {
+						t.Errorf("session %d reads %d values", n, len(page.Items[0].Values))
+					}
+					c := put("k", fmt.Sprint(n, ".", i))
+					c.After, c.Context = page.Entry, page.Context
+					if len(page.Items) == 0 {
+						c.Context, c.Blind = nil, true
+					}
+					seen = w.write(node, c).Entry
+					time.Sleep(100 * time.Millisecond)
+				}
+			})
+		}
+		for range 3 {
+			time.Sleep(500 * time.Millisecond)
+			w.cut(left, right)
+			time.Sleep(1500 * time.Millisecond)
+			w.heal(left, right)
+		}
+		writers.Wait()
+		time.Sleep(10 * time.Second)
+		page := w.read("n1", store.Query{Key: "k"})
+		if n := len(page.Items[0].Values); n > sessions {
+			t.Errorf("%d values are left of %d sessions", n, sessions)
+		}
+		c := put("k", "merged")
+		c.Context = page.Context
+		w.write("n1", c)
+		time.Sleep(5 * time.Second)
+		for _, name := range w.names {
+			w.expect(name, "k", "merged")
+		}
+	})
 }

@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
@@ -209,5 +212,101 @@ func (w *world) client(seed uint64, node string, policy store.Policy) {
 		}
 		session = result.Entry
 		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+	}
+}
+
+// A process that is killed takes up with a new actor, whatever its disk has lost and
+// wherever the disk is from: so no write has the name of another, which others would take
+// for one they have (riak_kv #679).
+func TestNoDotIsUsedTwiceThroughAThousandKills(t *testing.T) {
+	kills := 1000
+	if testing.Short() {
+		kills = 50
+	}
+	run(t, 3, Config{Durability: store.OS}, func(w *world) {
+		rng := rand.New(rand.NewPCG(1, 2))
+		used := map[string]string{} // dot → key and value
+		backups := map[string]*vfs.MemFS{}
+		for i := range kills {
+			name := w.names[rng.IntN(3)]
+			for j := range 1 + rng.IntN(5) {
+				key, value := fmt.Sprint("k", rng.IntN(20)), fmt.Sprint(i, ".", j)
+				r, err := w.writeErr(name, put(key, value))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if other, twice := used[string(r.Entry)]; twice {
+					t.Fatalf("%x is %s and %s=%s", r.Entry, other, key, value)
+				}
+				used[string(r.Entry)] = key + "=" + value
+			}
+			switch rng.IntN(20) {
+			case 0: // a backup is taken
+				backups[name] = w.member[name].fs.CrashClone(vfs.CrashCloneCfg{})
+			case 1: // an old one is put back
+				if w.crash(name); backups[name] != nil {
+					w.member[name].fs = backups[name].CrashClone(vfs.CrashCloneCfg{})
+				}
+				w.start(name)
+			case 2: // the disk of another is copied
+				other := w.names[rng.IntN(3)]
+				w.crash(name)
+				w.member[name].fs = w.member[other].fs.CrashClone(vfs.CrashCloneCfg{})
+				w.start(name)
+			default:
+				w.crash(name)
+				w.start(name)
+			}
+			if rng.IntN(5) == 0 {
+				time.Sleep(time.Second)
+			}
+		}
+		time.Sleep(20 * time.Second)
+		w.converged()
+		t.Logf("%d writes through %d kills", len(used), kills)
+	})
+}
+
+// What a member lacks is what it is sent, once, however many keys there are.
+func TestCatchUpSendsWhatIsMissingAndLittleElse(t *testing.T) {
+	for _, keys := range []int{100, 10_000} {
+		run(t, 3, Config{}, func(w *world) {
+			value := strings.Repeat("v", 256)
+			var writers sync.WaitGroup
+			for n := range 100 {
+				writers.Go(func() {
+					for i := n; i < keys; i += 100 {
+						w.write("n1", store.Command{Op: store.Put, Key: fmt.Sprintf("key-%016d", i), Value: []byte(value)})
+					}
+				})
+			}
+			writers.Wait()
+			time.Sleep(5 * time.Second)
+			w.stop("n3")
+			before := w.at("n1").state.bytes
+			for i := range 100 {
+				w.write("n1", store.Command{Op: store.Put, Key: fmt.Sprintf("key-%016d", i), Value: []byte(value)})
+			}
+			time.Sleep(5 * time.Second)
+			missing := w.at("n1").state.bytes - before
+			sent := func() int {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				return w.sent[[2]string{"n1", "n3"}] + w.sent[[2]string{"n2", "n3"}]
+			}
+			since := sent()
+			w.start("n3")
+			time.Sleep(2 * time.Second)
+			w.converged()
+			t.Logf("%d keys: %d bytes were missing, %d were sent", keys, missing, sent()-since)
+			if got := sent() - since; float64(got) > 1.2*float64(missing)+4096 {
+				t.Errorf("%d keys: %d bytes were missing, %d were sent", keys, missing, got)
+			}
+			since = sent()
+			time.Sleep(10 * time.Second)
+			if idle := sent() - since; idle > 10*1024 {
+				t.Errorf("%d keys: in ten idle seconds %d bytes were sent", keys, idle)
+			}
+		})
 	}
 }

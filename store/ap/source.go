@@ -151,9 +151,10 @@ func (s *source) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	turn := s.turn()
 	var lost <-chan time.Time // fires when a peer that is behind has been so for long
 	for ctx.Err() == nil {
-		l, err := s.look(cursor)
+		l, err := s.look(cursor, turn.held())
 		if err != nil {
 			return err
 		}
@@ -175,6 +176,9 @@ func (s *source) send(ctx context.Context) error {
 		select {
 		case <-l.changed:
 		case <-s.news:
+			turn.progressed(s.confirmed())
+		case <-turn.timer:
+			turn.timer = nil
 		case <-lost:
 			if cursor, err = s.snapshot(ctx); err != nil {
 				return err
@@ -214,7 +218,9 @@ type look struct {
 //
 // What it skips the peer has, and what it sends comes in the log's order: so
 // whatever a write depends on is at the peer before it.
-func (s *source) look(cursor uint64) (look, error) {
+//
+// Held back, it says no more than that it is there.
+func (s *source) look(cursor uint64, held bool) (look, error) {
 	// The probe is taken before the placement and the view: the answer must hold
 	// everything that was confirmed and acknowledged here before the probe left.
 	probe := s.takeProbe()
@@ -225,8 +231,10 @@ func (s *source) look(cursor uint64) (look, error) {
 	}
 	defer s.r.views.release(v)
 	l := look{next: cursor, changed: changed, frame: &logpb.Entries{}}
-	if err := s.collect(&l, v); err != nil {
-		return look{}, err
+	if !held {
+		if err := s.collect(&l, v); err != nil {
+			return look{}, err
+		}
 	}
 	switch {
 	case probe != 0:

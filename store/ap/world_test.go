@@ -27,6 +27,7 @@ type world struct {
 
 	mu      sync.Mutex
 	links   map[[2]string]*link
+	sent    map[[2]string]int        // bytes of streams
 	ahead   map[string]time.Duration // of members' wall clocks
 	changed chan struct{}            // closed when a link has changed
 }
@@ -49,7 +50,7 @@ type link struct {
 
 // newWorld starts n members n1, n2, …, and stops them when the test ends.
 func newWorld(t *testing.T, n int, cfg Config) *world {
-	w := &world{t: t, cfg: cfg, member: map[string]*member{}, links: map[[2]string]*link{}, ahead: map[string]time.Duration{}, changed: make(chan struct{})}
+	w := &world{t: t, cfg: cfg, member: map[string]*member{}, links: map[[2]string]*link{}, sent: map[[2]string]int{}, ahead: map[string]time.Duration{}, changed: make(chan struct{})}
 	for i := range n {
 		w.names = append(w.names, fmt.Sprintf("n%d", i+1))
 	}
@@ -287,6 +288,9 @@ func newPipe(w *world, from, to string) *pipe {
 }
 
 func (p *pipe) push(b []byte) {
+	p.w.mu.Lock()
+	p.w.sent[[2]string{p.from, p.to}] += len(b)
+	p.w.mu.Unlock()
 	p.mu.Lock()
 	p.queue = append(p.queue, packet{time.Now(), b})
 	p.mu.Unlock()
@@ -412,15 +416,15 @@ func (w *world) fails(err error, want store.Code) {
 
 // dump is all that a replica shows, dots and all.
 func (w *world) dump(node string) string {
-	var all string
+	var all strings.Builder
 	q := store.Query{Level: store.Eventual, Limit: store.MaxPage, Siblings: true}
 	for {
 		page := w.read(node, q)
 		for _, item := range page.Items {
-			all += fmt.Sprintf("%s %q %+v\n", item.Key, item.Values, item.Siblings)
+			fmt.Fprintf(&all, "%s %q %+v\n", item.Key, item.Values, item.Siblings)
 		}
 		if q.Page = page.Next; q.Page == "" {
-			return all
+			return all.String()
 		}
 	}
 }
