@@ -3,6 +3,7 @@ package ap
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -153,16 +154,36 @@ func (s *state) cutOff(at int) error {
 		return fmt.Errorf("encode where the log begins: %w", err)
 	}
 	s.batch.Set([]byte{rowBase}, row)
-	s.batch.DeleteRange(numbered(rowLog, s.base.position), numbered(rowLog, to.position+1))
-	s.batch.DeleteRange(numbered(rowBeside, s.base.position), numbered(rowBeside, to.position+1))
-	s.batch.DeleteRange(numbered(rowCut, 0), numbered(rowCut, to.position+1))
+	s.clear(s.base.position+1, to.position, 1, rowLog)
+	s.clear(s.base.position+1, to.position, 1, rowBeside)
+	for _, c := range s.cuts[:at+1] {
+		s.batch.Delete(numbered(rowCut, c.position))
+	}
 	for _, d := range to.vector.Dots() {
-		if before := s.base.vector[d.Actor]; before < d.N {
-			s.batch.DeleteRange(numbered(rowMilestone, uint64(d.Actor), before), numbered(rowMilestone, uint64(d.Actor), d.N+1))
-		}
+		first := (s.base.vector[d.Actor]+milestone-1)/milestone*milestone + 1
+		s.clear(first, d.N, milestone, rowMilestone, uint64(d.Actor))
 	}
 	s.base, s.cuts = to, append([]cut(nil), s.cuts[at+1:]...)
 	return nil
+}
+
+// fewRows are deleted one by one. Of ranges that were deleted the engine makes a list for
+// every new iterator, all that there were since it last wrote a table.
+const fewRows = 256
+
+// clear deletes the rows with the numbers from first to last, every so many of them.
+func (s *state) clear(first, last, every uint64, row byte, under ...uint64) {
+	at := func(n uint64) []byte { return numbered(row, append(slices.Clone(under), n)...) }
+	if first > last {
+		return
+	}
+	if (last-first)/every >= fewRows {
+		s.batch.DeleteRange(at(first), at(last+1))
+		return
+	}
+	for n := first; n <= last; n += every {
+		s.batch.Delete(at(n))
+	}
 }
 
 // mark adds to the log that a snapshot of this vector was merged.

@@ -81,7 +81,8 @@ func TestNothingThatWasDeletedComesBackWithAMemberThatWasAway(t *testing.T) {
 	cfg, merged := shortLog(Config{})
 	run(t, 3, cfg, func(w *world) {
 		w.fill("n3", "k", 300)
-		time.Sleep(time.Second)
+		time.Sleep(10 * time.Second) // by a snapshot, as its log is short
+		w.converged()
 		w.stop("n3")
 		for i := range 300 {
 			w.delete("n1", fmt.Sprintf("k%04d", i))
