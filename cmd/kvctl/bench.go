@@ -217,19 +217,37 @@ func (b *bench) suits(ctx context.Context) (store.Mode, error) {
 }
 
 // probe reads once at every level, so that one that is not served here is refused
-// before anything is written.
+// before anything is written. Nodes that are just restarting refuse no level.
 func (b *bench) probe(ctx context.Context, levels []string) error {
+	ctx, cancel := context.WithTimeout(ctx, benchTimeout)
+	defer cancel()
 	for _, level := range levels {
 		at, err := atLevel(level)
 		if err != nil {
 			return err
 		}
-		_, err = b.conns[0].Keyspace(b.keyspace).Get(ctx, benchKey(0), append(at, client.WithTimeout(benchTimeout))...)
+		for again := true; again; {
+			_, err = b.conns[0].Keyspace(b.keyspace).Get(ctx, benchKey(0), append(at, client.WithTimeout(benchTimeout))...)
+			again = err != nil && store.AsError(err).Retryable() && pause(ctx, probePause)
+		}
 		if err != nil && !errors.Is(err, store.NotFound) {
 			return err
 		}
 	}
 	return nil
+}
+
+// probePause is between two tries of a probe.
+const probePause = 100 * time.Millisecond
+
+// pause reports false if ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // each runs do for every client, and returns the first error.
