@@ -210,10 +210,19 @@ func (e *Engine) Sync() error {
 	return e.commit(b, true)
 }
 
-// commit is the only writer of the database. A goroutine that waits for the gate
+// commit writes a batch and, with sync, waits for the disk.
+func (e *Engine) commit(b *pebble.Batch, sync bool) error {
+	if err := e.apply(b, sync); err != nil || !sync {
+		return err
+	}
+	return e.settle(b)
+}
+
+// apply is the only writer of the database: everybody sees the batch when it returns,
+// and with sync it is on its way to the disk. A goroutine that waits for the gate
 // waits on a channel, and the wait for the disk is outside it: group commit stays,
 // and virtual time can pass.
-func (e *Engine) commit(b *pebble.Batch, sync bool) error {
+func (e *Engine) apply(b *pebble.Batch, sync bool) error {
 	if err := e.Err(); err != nil {
 		return err
 	}
@@ -225,14 +234,19 @@ func (e *Engine) commit(b *pebble.Batch, sync bool) error {
 		err = e.db.Apply(b, pebble.NoSync)
 	}
 	<-e.gate
-	if err == nil && sync {
-		err = b.SyncWait()
-	}
+	return e.noted(err)
+}
+
+// settle waits until a batch that was applied with sync is on disk.
+func (e *Engine) settle(b *pebble.Batch) error { return e.noted(b.SyncWait()) }
+
+// noted is err, or what has failed the engine: Pebble reports a WAL that cannot be
+// written by Logger.Fatalf and then returns nil, so the flag is looked at before
+// anybody is told.
+func (e *Engine) noted(err error) error {
 	if err != nil {
 		e.failed(err)
 	}
-	// Pebble reports a WAL that cannot be written by Logger.Fatalf and then
-	// returns nil, so the flag is looked at before anybody is told.
 	return e.Err()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -87,6 +88,20 @@ func (b *Batch) Len() int { return b.b.Len() }
 func (b *Batch) Commit(sync bool) error {
 	defer b.Close()
 	return b.s.e.commit(b.b, sync)
+}
+
+// Begin applies the batch as Commit(true) does, but returns while it is on its way to
+// the disk: everybody sees it, and a crash may lose it. The function it returns must be
+// called: it waits for the disk and closes the batch. If that fails, so has the engine.
+func (b *Batch) Begin() (settle func() error, err error) {
+	if err := b.s.e.apply(b.b, true); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return sync.OnceValue(func() error {
+		defer b.Close()
+		return b.s.e.settle(b.b)
+	}), nil
 }
 
 // Close drops a batch that was not committed. It may be called again.

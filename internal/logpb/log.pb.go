@@ -329,7 +329,7 @@ func (x CatalogNode_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CatalogNode_State.Descriptor instead.
 func (CatalogNode_State) EnumDescriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{42, 0}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{43, 0}
 }
 
 // A cp log entry: the commands of one batch, applied in order.
@@ -1561,6 +1561,51 @@ func (x *Answer) GetEpoch() uint64 {
 	return 0
 }
 
+// The kept answers to neighbouring numbers of a session, which lie in one row.
+type Answers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Answers       []*Answer              `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"` // by number
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answers) Reset() {
+	*x = Answers{}
+	mi := &file_log_v1_log_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answers) ProtoMessage() {}
+
+func (x *Answers) ProtoReflect() protoreflect.Message {
+	mi := &file_log_v1_log_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answers.ProtoReflect.Descriptor instead.
+func (*Answers) Descriptor() ([]byte, []int) {
+	return file_log_v1_log_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Answers) GetAnswers() []*Answer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
 type StepAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Found         bool                   `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
@@ -1573,7 +1618,7 @@ type StepAnswer struct {
 
 func (x *StepAnswer) Reset() {
 	*x = StepAnswer{}
-	mi := &file_log_v1_log_proto_msgTypes[14]
+	mi := &file_log_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1630,7 @@ func (x *StepAnswer) String() string {
 func (*StepAnswer) ProtoMessage() {}
 
 func (x *StepAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[14]
+	mi := &file_log_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1643,7 @@ func (x *StepAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepAnswer.ProtoReflect.Descriptor instead.
 func (*StepAnswer) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepAnswer) GetFound() bool {
@@ -1647,7 +1692,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_log_v1_log_proto_msgTypes[15]
+	mi := &file_log_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1659,7 +1704,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[15]
+	mi := &file_log_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1672,7 +1717,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SnapshotHeader) GetVersion() uint32 {
@@ -1747,7 +1792,7 @@ type CPRequest struct {
 
 func (x *CPRequest) Reset() {
 	*x = CPRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[16]
+	mi := &file_log_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1759,7 +1804,7 @@ func (x *CPRequest) String() string {
 func (*CPRequest) ProtoMessage() {}
 
 func (x *CPRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[16]
+	mi := &file_log_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1772,7 +1817,7 @@ func (x *CPRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CPRequest.ProtoReflect.Descriptor instead.
 func (*CPRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CPRequest) GetKind() isCPRequest_Kind {
@@ -1852,7 +1897,7 @@ type CPResponse struct {
 
 func (x *CPResponse) Reset() {
 	*x = CPResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[17]
+	mi := &file_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +1909,7 @@ func (x *CPResponse) String() string {
 func (*CPResponse) ProtoMessage() {}
 
 func (x *CPResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[17]
+	mi := &file_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +1922,7 @@ func (x *CPResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CPResponse.ProtoReflect.Descriptor instead.
 func (*CPResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CPResponse) GetKind() isCPResponse_Kind {
@@ -1945,7 +1990,7 @@ type TermRequest struct {
 
 func (x *TermRequest) Reset() {
 	*x = TermRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[18]
+	mi := &file_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2002,7 @@ func (x *TermRequest) String() string {
 func (*TermRequest) ProtoMessage() {}
 
 func (x *TermRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[18]
+	mi := &file_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2015,7 @@ func (x *TermRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermRequest.ProtoReflect.Descriptor instead.
 func (*TermRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TermRequest) GetRound() uint64 {
@@ -1990,7 +2035,7 @@ type TermResponse struct {
 
 func (x *TermResponse) Reset() {
 	*x = TermResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[19]
+	mi := &file_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2047,7 @@ func (x *TermResponse) String() string {
 func (*TermResponse) ProtoMessage() {}
 
 func (x *TermResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[19]
+	mi := &file_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2060,7 @@ func (x *TermResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermResponse.ProtoReflect.Descriptor instead.
 func (*TermResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *TermResponse) GetRound() uint64 {
@@ -2040,7 +2085,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[20]
+	mi := &file_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2097,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[20]
+	mi := &file_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2110,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 type ReadIndexResponse struct {
@@ -2078,7 +2123,7 @@ type ReadIndexResponse struct {
 
 func (x *ReadIndexResponse) Reset() {
 	*x = ReadIndexResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[21]
+	mi := &file_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +2135,7 @@ func (x *ReadIndexResponse) String() string {
 func (*ReadIndexResponse) ProtoMessage() {}
 
 func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[21]
+	mi := &file_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2148,7 @@ func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexResponse.ProtoReflect.Descriptor instead.
 func (*ReadIndexResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReadIndexResponse) GetIndex() uint64 {
@@ -2132,7 +2177,7 @@ type AppliedRequest struct {
 
 func (x *AppliedRequest) Reset() {
 	*x = AppliedRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[22]
+	mi := &file_log_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2189,7 @@ func (x *AppliedRequest) String() string {
 func (*AppliedRequest) ProtoMessage() {}
 
 func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[22]
+	mi := &file_log_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2202,7 @@ func (x *AppliedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliedRequest.ProtoReflect.Descriptor instead.
 func (*AppliedRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AppliedRequest) GetIndex() uint64 {
@@ -2184,7 +2229,7 @@ type AppliedResponse struct {
 
 func (x *AppliedResponse) Reset() {
 	*x = AppliedResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[23]
+	mi := &file_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2241,7 @@ func (x *AppliedResponse) String() string {
 func (*AppliedResponse) ProtoMessage() {}
 
 func (x *AppliedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[23]
+	mi := &file_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2254,7 @@ func (x *AppliedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppliedResponse.ProtoReflect.Descriptor instead.
 func (*AppliedResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AppliedResponse) GetIndex() uint64 {
@@ -2258,7 +2303,7 @@ type Write struct {
 
 func (x *Write) Reset() {
 	*x = Write{}
-	mi := &file_log_v1_log_proto_msgTypes[24]
+	mi := &file_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2315,7 @@ func (x *Write) String() string {
 func (*Write) ProtoMessage() {}
 
 func (x *Write) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[24]
+	mi := &file_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2328,7 @@ func (x *Write) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Write.ProtoReflect.Descriptor instead.
 func (*Write) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Write) GetActor() uint64 {
@@ -2415,7 +2460,7 @@ type Dot struct {
 
 func (x *Dot) Reset() {
 	*x = Dot{}
-	mi := &file_log_v1_log_proto_msgTypes[25]
+	mi := &file_log_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2427,7 +2472,7 @@ func (x *Dot) String() string {
 func (*Dot) ProtoMessage() {}
 
 func (x *Dot) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[25]
+	mi := &file_log_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2440,7 +2485,7 @@ func (x *Dot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dot.ProtoReflect.Descriptor instead.
 func (*Dot) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Dot) GetActor() uint64 {
@@ -2469,7 +2514,7 @@ type Executed struct {
 
 func (x *Executed) Reset() {
 	*x = Executed{}
-	mi := &file_log_v1_log_proto_msgTypes[26]
+	mi := &file_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2526,7 @@ func (x *Executed) String() string {
 func (*Executed) ProtoMessage() {}
 
 func (x *Executed) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[26]
+	mi := &file_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2539,7 @@ func (x *Executed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Executed.ProtoReflect.Descriptor instead.
 func (*Executed) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Executed) GetDot() *Dot {
@@ -2528,7 +2573,7 @@ type Siblings struct {
 
 func (x *Siblings) Reset() {
 	*x = Siblings{}
-	mi := &file_log_v1_log_proto_msgTypes[27]
+	mi := &file_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2540,7 +2585,7 @@ func (x *Siblings) String() string {
 func (*Siblings) ProtoMessage() {}
 
 func (x *Siblings) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[27]
+	mi := &file_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2553,7 +2598,7 @@ func (x *Siblings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Siblings.ProtoReflect.Descriptor instead.
 func (*Siblings) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Siblings) GetSiblings() []*Sibling {
@@ -2578,7 +2623,7 @@ type Sibling struct {
 
 func (x *Sibling) Reset() {
 	*x = Sibling{}
-	mi := &file_log_v1_log_proto_msgTypes[28]
+	mi := &file_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2635,7 @@ func (x *Sibling) String() string {
 func (*Sibling) ProtoMessage() {}
 
 func (x *Sibling) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[28]
+	mi := &file_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2648,7 @@ func (x *Sibling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sibling.ProtoReflect.Descriptor instead.
 func (*Sibling) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Sibling) GetActor() uint64 {
@@ -2668,7 +2713,7 @@ type Sum struct {
 
 func (x *Sum) Reset() {
 	*x = Sum{}
-	mi := &file_log_v1_log_proto_msgTypes[29]
+	mi := &file_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2725,7 @@ func (x *Sum) String() string {
 func (*Sum) ProtoMessage() {}
 
 func (x *Sum) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[29]
+	mi := &file_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2738,7 @@ func (x *Sum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sum.ProtoReflect.Descriptor instead.
 func (*Sum) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Sum) GetTotal() int64 {
@@ -2741,7 +2786,7 @@ type Vector struct {
 
 func (x *Vector) Reset() {
 	*x = Vector{}
-	mi := &file_log_v1_log_proto_msgTypes[30]
+	mi := &file_log_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2798,7 @@ func (x *Vector) String() string {
 func (*Vector) ProtoMessage() {}
 
 func (x *Vector) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[30]
+	mi := &file_log_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2811,7 @@ func (x *Vector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vector.ProtoReflect.Descriptor instead.
 func (*Vector) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Vector) GetActors() []uint64 {
@@ -2833,7 +2878,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_log_v1_log_proto_msgTypes[31]
+	mi := &file_log_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2845,7 +2890,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[31]
+	mi := &file_log_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2858,7 +2903,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Placement) GetEpoch() uint64 {
@@ -2914,7 +2959,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_log_v1_log_proto_msgTypes[32]
+	mi := &file_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +2971,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[32]
+	mi := &file_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +2984,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Frame) GetKind() isFrame_Kind {
@@ -3025,7 +3070,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_log_v1_log_proto_msgTypes[33]
+	mi := &file_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +3082,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[33]
+	mi := &file_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +3095,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Hello) GetVersion() uint32 {
@@ -3095,7 +3140,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_log_v1_log_proto_msgTypes[34]
+	mi := &file_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3152,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[34]
+	mi := &file_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3165,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Entries) GetWrites() [][]byte {
@@ -3176,7 +3221,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_log_v1_log_proto_msgTypes[35]
+	mi := &file_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3188,7 +3233,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[35]
+	mi := &file_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3201,7 +3246,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Ack) GetDurable() *Vector {
@@ -3241,7 +3286,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_log_v1_log_proto_msgTypes[36]
+	mi := &file_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3298,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[36]
+	mi := &file_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3311,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Snapshot) GetVector() *Vector {
@@ -3322,7 +3367,7 @@ type SnapshotRow struct {
 
 func (x *SnapshotRow) Reset() {
 	*x = SnapshotRow{}
-	mi := &file_log_v1_log_proto_msgTypes[37]
+	mi := &file_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +3379,7 @@ func (x *SnapshotRow) String() string {
 func (*SnapshotRow) ProtoMessage() {}
 
 func (x *SnapshotRow) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[37]
+	mi := &file_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,7 +3392,7 @@ func (x *SnapshotRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRow.ProtoReflect.Descriptor instead.
 func (*SnapshotRow) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SnapshotRow) GetKey() string {
@@ -3384,7 +3429,7 @@ type APRequest struct {
 
 func (x *APRequest) Reset() {
 	*x = APRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[38]
+	mi := &file_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3396,7 +3441,7 @@ func (x *APRequest) String() string {
 func (*APRequest) ProtoMessage() {}
 
 func (x *APRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[38]
+	mi := &file_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3409,7 +3454,7 @@ func (x *APRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APRequest.ProtoReflect.Descriptor instead.
 func (*APRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *APRequest) GetKind() isAPRequest_Kind {
@@ -3450,7 +3495,7 @@ type APResponse struct {
 
 func (x *APResponse) Reset() {
 	*x = APResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[39]
+	mi := &file_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3462,7 +3507,7 @@ func (x *APResponse) String() string {
 func (*APResponse) ProtoMessage() {}
 
 func (x *APResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[39]
+	mi := &file_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3475,7 +3520,7 @@ func (x *APResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APResponse.ProtoReflect.Descriptor instead.
 func (*APResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *APResponse) GetKind() isAPResponse_Kind {
@@ -3514,7 +3559,7 @@ type APGetRequest struct {
 
 func (x *APGetRequest) Reset() {
 	*x = APGetRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[40]
+	mi := &file_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3526,7 +3571,7 @@ func (x *APGetRequest) String() string {
 func (*APGetRequest) ProtoMessage() {}
 
 func (x *APGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[40]
+	mi := &file_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3539,7 +3584,7 @@ func (x *APGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APGetRequest.ProtoReflect.Descriptor instead.
 func (*APGetRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *APGetRequest) GetKey() string {
@@ -3567,7 +3612,7 @@ type APGetResponse struct {
 
 func (x *APGetResponse) Reset() {
 	*x = APGetResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[41]
+	mi := &file_log_v1_log_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3579,7 +3624,7 @@ func (x *APGetResponse) String() string {
 func (*APGetResponse) ProtoMessage() {}
 
 func (x *APGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[41]
+	mi := &file_log_v1_log_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3592,7 +3637,7 @@ func (x *APGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APGetResponse.ProtoReflect.Descriptor instead.
 func (*APGetResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *APGetResponse) GetVector() *Vector {
@@ -3632,7 +3677,7 @@ type CatalogNode struct {
 
 func (x *CatalogNode) Reset() {
 	*x = CatalogNode{}
-	mi := &file_log_v1_log_proto_msgTypes[42]
+	mi := &file_log_v1_log_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +3689,7 @@ func (x *CatalogNode) String() string {
 func (*CatalogNode) ProtoMessage() {}
 
 func (x *CatalogNode) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[42]
+	mi := &file_log_v1_log_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +3702,7 @@ func (x *CatalogNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogNode.ProtoReflect.Descriptor instead.
 func (*CatalogNode) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{42}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CatalogNode) GetName() string {
@@ -3727,7 +3772,7 @@ type CatalogKeyspace struct {
 
 func (x *CatalogKeyspace) Reset() {
 	*x = CatalogKeyspace{}
-	mi := &file_log_v1_log_proto_msgTypes[43]
+	mi := &file_log_v1_log_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3739,7 +3784,7 @@ func (x *CatalogKeyspace) String() string {
 func (*CatalogKeyspace) ProtoMessage() {}
 
 func (x *CatalogKeyspace) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[43]
+	mi := &file_log_v1_log_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3752,7 +3797,7 @@ func (x *CatalogKeyspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogKeyspace.ProtoReflect.Descriptor instead.
 func (*CatalogKeyspace) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{43}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CatalogKeyspace) GetId() uint64 {
@@ -3832,7 +3877,7 @@ type CatalogGroup struct {
 
 func (x *CatalogGroup) Reset() {
 	*x = CatalogGroup{}
-	mi := &file_log_v1_log_proto_msgTypes[44]
+	mi := &file_log_v1_log_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3844,7 +3889,7 @@ func (x *CatalogGroup) String() string {
 func (*CatalogGroup) ProtoMessage() {}
 
 func (x *CatalogGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[44]
+	mi := &file_log_v1_log_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3857,7 +3902,7 @@ func (x *CatalogGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogGroup.ProtoReflect.Descriptor instead.
 func (*CatalogGroup) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{44}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CatalogGroup) GetMembers() []string {
@@ -4037,7 +4082,9 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x04held\x18\n" +
 	" \x01(\bR\x04held\x12/\n" +
 	"\x05steps\x18\v \x03(\v2\x19.dialkv.log.v1.StepAnswerR\x05steps\x12\x14\n" +
-	"\x05epoch\x18\f \x01(\x04R\x05epoch\"p\n" +
+	"\x05epoch\x18\f \x01(\x04R\x05epoch\":\n" +
+	"\aAnswers\x12/\n" +
+	"\aanswers\x18\x01 \x03(\v2\x15.dialkv.log.v1.AnswerR\aanswers\"p\n" +
 	"\n" +
 	"StepAnswer\x12\x14\n" +
 	"\x05found\x18\x01 \x01(\bR\x05found\x12\x14\n" +
@@ -4233,7 +4280,7 @@ func file_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_log_v1_log_proto_goTypes = []any{
 	(Command_Op)(0),           // 0: dialkv.log.v1.Command.Op
 	(Command_Condition)(0),    // 1: dialkv.log.v1.Command.Condition
@@ -4254,37 +4301,38 @@ var file_log_v1_log_proto_goTypes = []any{
 	(*State)(nil),             // 16: dialkv.log.v1.State
 	(*Session)(nil),           // 17: dialkv.log.v1.Session
 	(*Answer)(nil),            // 18: dialkv.log.v1.Answer
-	(*StepAnswer)(nil),        // 19: dialkv.log.v1.StepAnswer
-	(*SnapshotHeader)(nil),    // 20: dialkv.log.v1.SnapshotHeader
-	(*CPRequest)(nil),         // 21: dialkv.log.v1.CPRequest
-	(*CPResponse)(nil),        // 22: dialkv.log.v1.CPResponse
-	(*TermRequest)(nil),       // 23: dialkv.log.v1.TermRequest
-	(*TermResponse)(nil),      // 24: dialkv.log.v1.TermResponse
-	(*ReadIndexRequest)(nil),  // 25: dialkv.log.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil), // 26: dialkv.log.v1.ReadIndexResponse
-	(*AppliedRequest)(nil),    // 27: dialkv.log.v1.AppliedRequest
-	(*AppliedResponse)(nil),   // 28: dialkv.log.v1.AppliedResponse
-	(*Write)(nil),             // 29: dialkv.log.v1.Write
-	(*Dot)(nil),               // 30: dialkv.log.v1.Dot
-	(*Executed)(nil),          // 31: dialkv.log.v1.Executed
-	(*Siblings)(nil),          // 32: dialkv.log.v1.Siblings
-	(*Sibling)(nil),           // 33: dialkv.log.v1.Sibling
-	(*Sum)(nil),               // 34: dialkv.log.v1.Sum
-	(*Vector)(nil),            // 35: dialkv.log.v1.Vector
-	(*Placement)(nil),         // 36: dialkv.log.v1.Placement
-	(*Frame)(nil),             // 37: dialkv.log.v1.Frame
-	(*Hello)(nil),             // 38: dialkv.log.v1.Hello
-	(*Entries)(nil),           // 39: dialkv.log.v1.Entries
-	(*Ack)(nil),               // 40: dialkv.log.v1.Ack
-	(*Snapshot)(nil),          // 41: dialkv.log.v1.Snapshot
-	(*SnapshotRow)(nil),       // 42: dialkv.log.v1.SnapshotRow
-	(*APRequest)(nil),         // 43: dialkv.log.v1.APRequest
-	(*APResponse)(nil),        // 44: dialkv.log.v1.APResponse
-	(*APGetRequest)(nil),      // 45: dialkv.log.v1.APGetRequest
-	(*APGetResponse)(nil),     // 46: dialkv.log.v1.APGetResponse
-	(*CatalogNode)(nil),       // 47: dialkv.log.v1.CatalogNode
-	(*CatalogKeyspace)(nil),   // 48: dialkv.log.v1.CatalogKeyspace
-	(*CatalogGroup)(nil),      // 49: dialkv.log.v1.CatalogGroup
+	(*Answers)(nil),           // 19: dialkv.log.v1.Answers
+	(*StepAnswer)(nil),        // 20: dialkv.log.v1.StepAnswer
+	(*SnapshotHeader)(nil),    // 21: dialkv.log.v1.SnapshotHeader
+	(*CPRequest)(nil),         // 22: dialkv.log.v1.CPRequest
+	(*CPResponse)(nil),        // 23: dialkv.log.v1.CPResponse
+	(*TermRequest)(nil),       // 24: dialkv.log.v1.TermRequest
+	(*TermResponse)(nil),      // 25: dialkv.log.v1.TermResponse
+	(*ReadIndexRequest)(nil),  // 26: dialkv.log.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil), // 27: dialkv.log.v1.ReadIndexResponse
+	(*AppliedRequest)(nil),    // 28: dialkv.log.v1.AppliedRequest
+	(*AppliedResponse)(nil),   // 29: dialkv.log.v1.AppliedResponse
+	(*Write)(nil),             // 30: dialkv.log.v1.Write
+	(*Dot)(nil),               // 31: dialkv.log.v1.Dot
+	(*Executed)(nil),          // 32: dialkv.log.v1.Executed
+	(*Siblings)(nil),          // 33: dialkv.log.v1.Siblings
+	(*Sibling)(nil),           // 34: dialkv.log.v1.Sibling
+	(*Sum)(nil),               // 35: dialkv.log.v1.Sum
+	(*Vector)(nil),            // 36: dialkv.log.v1.Vector
+	(*Placement)(nil),         // 37: dialkv.log.v1.Placement
+	(*Frame)(nil),             // 38: dialkv.log.v1.Frame
+	(*Hello)(nil),             // 39: dialkv.log.v1.Hello
+	(*Entries)(nil),           // 40: dialkv.log.v1.Entries
+	(*Ack)(nil),               // 41: dialkv.log.v1.Ack
+	(*Snapshot)(nil),          // 42: dialkv.log.v1.Snapshot
+	(*SnapshotRow)(nil),       // 43: dialkv.log.v1.SnapshotRow
+	(*APRequest)(nil),         // 44: dialkv.log.v1.APRequest
+	(*APResponse)(nil),        // 45: dialkv.log.v1.APResponse
+	(*APGetRequest)(nil),      // 46: dialkv.log.v1.APGetRequest
+	(*APGetResponse)(nil),     // 47: dialkv.log.v1.APGetResponse
+	(*CatalogNode)(nil),       // 48: dialkv.log.v1.CatalogNode
+	(*CatalogKeyspace)(nil),   // 49: dialkv.log.v1.CatalogKeyspace
+	(*CatalogGroup)(nil),      // 50: dialkv.log.v1.CatalogGroup
 }
 var file_log_v1_log_proto_depIdxs = []int32{
 	6,  // 0: dialkv.log.v1.Batch.commands:type_name -> dialkv.log.v1.Command
@@ -4301,42 +4349,43 @@ var file_log_v1_log_proto_depIdxs = []int32{
 	11, // 11: dialkv.log.v1.Restore.pairs:type_name -> dialkv.log.v1.Pair
 	16, // 12: dialkv.log.v1.Restore.state:type_name -> dialkv.log.v1.State
 	14, // 13: dialkv.log.v1.Change.events:type_name -> dialkv.log.v1.ChangeEvent
-	19, // 14: dialkv.log.v1.Answer.steps:type_name -> dialkv.log.v1.StepAnswer
-	16, // 15: dialkv.log.v1.SnapshotHeader.state:type_name -> dialkv.log.v1.State
-	23, // 16: dialkv.log.v1.CPRequest.term:type_name -> dialkv.log.v1.TermRequest
-	25, // 17: dialkv.log.v1.CPRequest.read_index:type_name -> dialkv.log.v1.ReadIndexRequest
-	27, // 18: dialkv.log.v1.CPRequest.applied:type_name -> dialkv.log.v1.AppliedRequest
-	24, // 19: dialkv.log.v1.CPResponse.term:type_name -> dialkv.log.v1.TermResponse
-	26, // 20: dialkv.log.v1.CPResponse.read_index:type_name -> dialkv.log.v1.ReadIndexResponse
-	28, // 21: dialkv.log.v1.CPResponse.applied:type_name -> dialkv.log.v1.AppliedResponse
-	30, // 22: dialkv.log.v1.Write.supersedes:type_name -> dialkv.log.v1.Dot
-	35, // 23: dialkv.log.v1.Write.merged:type_name -> dialkv.log.v1.Vector
-	30, // 24: dialkv.log.v1.Executed.dot:type_name -> dialkv.log.v1.Dot
-	33, // 25: dialkv.log.v1.Siblings.siblings:type_name -> dialkv.log.v1.Sibling
-	34, // 26: dialkv.log.v1.Sibling.sum:type_name -> dialkv.log.v1.Sum
-	30, // 27: dialkv.log.v1.Sum.by:type_name -> dialkv.log.v1.Dot
-	38, // 28: dialkv.log.v1.Frame.hello:type_name -> dialkv.log.v1.Hello
-	39, // 29: dialkv.log.v1.Frame.entries:type_name -> dialkv.log.v1.Entries
-	40, // 30: dialkv.log.v1.Frame.ack:type_name -> dialkv.log.v1.Ack
-	41, // 31: dialkv.log.v1.Frame.snapshot:type_name -> dialkv.log.v1.Snapshot
-	35, // 32: dialkv.log.v1.Hello.vector:type_name -> dialkv.log.v1.Vector
-	35, // 33: dialkv.log.v1.Entries.vector:type_name -> dialkv.log.v1.Vector
-	35, // 34: dialkv.log.v1.Ack.durable:type_name -> dialkv.log.v1.Vector
-	35, // 35: dialkv.log.v1.Snapshot.vector:type_name -> dialkv.log.v1.Vector
-	42, // 36: dialkv.log.v1.Snapshot.rows:type_name -> dialkv.log.v1.SnapshotRow
-	30, // 37: dialkv.log.v1.SnapshotRow.held:type_name -> dialkv.log.v1.Dot
-	45, // 38: dialkv.log.v1.APRequest.get:type_name -> dialkv.log.v1.APGetRequest
-	46, // 39: dialkv.log.v1.APResponse.get:type_name -> dialkv.log.v1.APGetResponse
-	35, // 40: dialkv.log.v1.APGetRequest.vector:type_name -> dialkv.log.v1.Vector
-	35, // 41: dialkv.log.v1.APGetResponse.vector:type_name -> dialkv.log.v1.Vector
-	33, // 42: dialkv.log.v1.APGetResponse.siblings:type_name -> dialkv.log.v1.Sibling
-	4,  // 43: dialkv.log.v1.CatalogNode.state:type_name -> dialkv.log.v1.CatalogNode.State
-	49, // 44: dialkv.log.v1.CatalogKeyspace.placement:type_name -> dialkv.log.v1.CatalogGroup
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	20, // 14: dialkv.log.v1.Answer.steps:type_name -> dialkv.log.v1.StepAnswer
+	18, // 15: dialkv.log.v1.Answers.answers:type_name -> dialkv.log.v1.Answer
+	16, // 16: dialkv.log.v1.SnapshotHeader.state:type_name -> dialkv.log.v1.State
+	24, // 17: dialkv.log.v1.CPRequest.term:type_name -> dialkv.log.v1.TermRequest
+	26, // 18: dialkv.log.v1.CPRequest.read_index:type_name -> dialkv.log.v1.ReadIndexRequest
+	28, // 19: dialkv.log.v1.CPRequest.applied:type_name -> dialkv.log.v1.AppliedRequest
+	25, // 20: dialkv.log.v1.CPResponse.term:type_name -> dialkv.log.v1.TermResponse
+	27, // 21: dialkv.log.v1.CPResponse.read_index:type_name -> dialkv.log.v1.ReadIndexResponse
+	29, // 22: dialkv.log.v1.CPResponse.applied:type_name -> dialkv.log.v1.AppliedResponse
+	31, // 23: dialkv.log.v1.Write.supersedes:type_name -> dialkv.log.v1.Dot
+	36, // 24: dialkv.log.v1.Write.merged:type_name -> dialkv.log.v1.Vector
+	31, // 25: dialkv.log.v1.Executed.dot:type_name -> dialkv.log.v1.Dot
+	34, // 26: dialkv.log.v1.Siblings.siblings:type_name -> dialkv.log.v1.Sibling
+	35, // 27: dialkv.log.v1.Sibling.sum:type_name -> dialkv.log.v1.Sum
+	31, // 28: dialkv.log.v1.Sum.by:type_name -> dialkv.log.v1.Dot
+	39, // 29: dialkv.log.v1.Frame.hello:type_name -> dialkv.log.v1.Hello
+	40, // 30: dialkv.log.v1.Frame.entries:type_name -> dialkv.log.v1.Entries
+	41, // 31: dialkv.log.v1.Frame.ack:type_name -> dialkv.log.v1.Ack
+	42, // 32: dialkv.log.v1.Frame.snapshot:type_name -> dialkv.log.v1.Snapshot
+	36, // 33: dialkv.log.v1.Hello.vector:type_name -> dialkv.log.v1.Vector
+	36, // 34: dialkv.log.v1.Entries.vector:type_name -> dialkv.log.v1.Vector
+	36, // 35: dialkv.log.v1.Ack.durable:type_name -> dialkv.log.v1.Vector
+	36, // 36: dialkv.log.v1.Snapshot.vector:type_name -> dialkv.log.v1.Vector
+	43, // 37: dialkv.log.v1.Snapshot.rows:type_name -> dialkv.log.v1.SnapshotRow
+	31, // 38: dialkv.log.v1.SnapshotRow.held:type_name -> dialkv.log.v1.Dot
+	46, // 39: dialkv.log.v1.APRequest.get:type_name -> dialkv.log.v1.APGetRequest
+	47, // 40: dialkv.log.v1.APResponse.get:type_name -> dialkv.log.v1.APGetResponse
+	36, // 41: dialkv.log.v1.APGetRequest.vector:type_name -> dialkv.log.v1.Vector
+	36, // 42: dialkv.log.v1.APGetResponse.vector:type_name -> dialkv.log.v1.Vector
+	34, // 43: dialkv.log.v1.APGetResponse.siblings:type_name -> dialkv.log.v1.Sibling
+	4,  // 44: dialkv.log.v1.CatalogNode.state:type_name -> dialkv.log.v1.CatalogNode.State
+	50, // 45: dialkv.log.v1.CatalogKeyspace.placement:type_name -> dialkv.log.v1.CatalogGroup
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_log_v1_log_proto_init() }
@@ -4344,26 +4393,26 @@ func file_log_v1_log_proto_init() {
 	if File_log_v1_log_proto != nil {
 		return
 	}
-	file_log_v1_log_proto_msgTypes[16].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[17].OneofWrappers = []any{
 		(*CPRequest_Term)(nil),
 		(*CPRequest_ReadIndex)(nil),
 		(*CPRequest_Applied)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[17].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[18].OneofWrappers = []any{
 		(*CPResponse_Term)(nil),
 		(*CPResponse_ReadIndex)(nil),
 		(*CPResponse_Applied)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[32].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[33].OneofWrappers = []any{
 		(*Frame_Hello)(nil),
 		(*Frame_Entries)(nil),
 		(*Frame_Ack)(nil),
 		(*Frame_Snapshot)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[38].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[39].OneofWrappers = []any{
 		(*APRequest_Get)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[39].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[40].OneofWrappers = []any{
 		(*APResponse_Get)(nil),
 	}
 	type x struct{}
@@ -4372,7 +4421,7 @@ func file_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_log_v1_log_proto_rawDesc), len(file_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

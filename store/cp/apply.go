@@ -3,7 +3,9 @@ package cp
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 
 	"google.golang.org/protobuf/proto"
@@ -24,8 +26,8 @@ type tx struct {
 	s        *state
 	records  map[string]*logpb.Record // nil: deleted
 	sessions map[uint64]bool          // changed; gone if the table has none
-	answers  map[answerKey]*logpb.Answer
-	leases   map[uint64]bool // changed; gone if the table has none
+	answers  map[answerRow]bool       // rows that changed
+	leases   map[uint64]bool          // changed; gone if the table has none
 	attached map[attachment]bool
 	empty    []uint64 // leases made for a put that this command may have left without a key
 	changes  []change // in the order of revisions
@@ -36,16 +38,17 @@ type tx struct {
 func (s *state) begin() *tx {
 	return &tx{
 		s: s, records: make(map[string]*logpb.Record),
-		sessions: make(map[uint64]bool), answers: make(map[answerKey]*logpb.Answer),
+		sessions: make(map[uint64]bool), answers: make(map[answerRow]bool),
 		leases: make(map[uint64]bool), attached: make(map[attachment]bool),
 	}
 }
 
-// commit writes what changed. It is not synced: the log has it.
+// commit writes what changed. It is not synced: the log has it. Rows go in the order of
+// their keys, in which the engine finds their places with the least search.
 func (t *tx) commit() error {
 	b := t.s.space.Batch()
-	for key, rec := range t.records {
-		if rec == nil {
+	for _, key := range slices.Sorted(maps.Keys(t.records)) {
+		if rec := t.records[key]; rec == nil {
 			b.Delete(t.s.key(keyRecord, []byte(key)))
 		} else {
 			b.Set(t.s.key(keyRecord, []byte(key)), encode(rec))
@@ -55,7 +58,13 @@ func (t *tx) commit() error {
 	t.commitLeases(b)
 	t.commitChanges(b)
 	b.Set(t.s.key(keyState, nil), encode(t.s.meta))
-	return b.Commit(false)
+	if err := b.Commit(false); err != nil {
+		return err
+	}
+	for key, rec := range t.records {
+		t.s.recent.put(key, rec)
+	}
+	return nil
 }
 
 func (t *tx) applyBatch(batch *logpb.Batch) []*logpb.Answer {
@@ -255,6 +264,9 @@ func (t *tx) record(key string) *logpb.Record {
 
 // committed is what the key held before this run of entries, or nil.
 func (t *tx) committed(key string) *logpb.Record {
+	if rec, ok := t.s.recent.get(key); ok {
+		return rec
+	}
 	b, ok, err := t.s.space.Get(t.s.key(keyRecord, []byte(key)))
 	if err == nil && ok {
 		rec := new(logpb.Record)

@@ -92,7 +92,7 @@ type Events struct {
 }
 
 const (
-	// trailingSlack is the least by which Trailing exceeds Threshold. One entry is
+	// trailingSlack is the least by which Trailing exceeds Threshold. Two entries are
 	// in flight at a time; the rest are configuration changes and no-ops.
 	trailingSlack = 16
 	// queueLimit bounds the commands that wait for the proposer.

@@ -21,9 +21,10 @@ type machine struct {
 	views  atomic.Pointer[view] // the latest state, for readers
 	// failed is told, once, what makes the state untrustworthy. Nothing is applied
 	// after it: to go on would be to diverge.
-	failed func(error)
-	broken error
-	down   <-chan struct{} // closed when the replica is ending
+	failed   func(error)
+	broken   error
+	applying nudge           // entries have come
+	down     <-chan struct{} // closed when the replica is ending
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -35,6 +36,7 @@ var errStopped = errors.New("cp: the state machine has stopped")
 // command entry is answered with its []*logpb.Answer. Entries that are in the state
 // already, because the log is replayed at start, are skipped.
 func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	m.applying.all()
 	answers := make([]any, len(logs))
 	tx := m.state.begin()
 	since := m.state.meta.Revision

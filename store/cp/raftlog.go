@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,7 @@ func EngineLog(e *engine.Engine, group store.GroupID) (Log, io.Closer, error) {
 		l.first.Store(binary.BigEndian.Uint64(key))
 		break
 	}
+	l.settling = make(chan struct{}, 1)
 	return l, io.NopCloser(nil), failed
 }
 
@@ -94,9 +96,19 @@ const keyLogKind = "l"
 // read by its replicators.
 type engineLog struct {
 	log, stable *engine.Space
-	bounds      sync.Mutex    // held to change first and last
+	bounds      sync.Mutex    // held to change first and last, and late
 	first, last atomic.Uint64 // 0 and 0 when the log is empty
+	late        []lateEntries // not known to be on disk, the oldest first
+	settling    chan struct{} // held by whoever waits for the disk; a lock for virtual time
 }
+
+// lateEntries are entries that StoreLate has stored.
+type lateEntries struct {
+	first  uint64
+	settle func() error
+}
+
+var _ lateLog = (*engineLog)(nil)
 
 func (l *engineLog) FirstIndex() (uint64, error) { return l.first.Load(), nil }
 func (l *engineLog) LastIndex() (uint64, error)  { return l.last.Load(), nil }
@@ -118,20 +130,82 @@ func (l *engineLog) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
+	if err := l.SettleAll(); err != nil {
+		return err
+	}
+	if err := l.batchOf(logs).Commit(!mutant.M25); err != nil {
+		return err
+	}
+	l.grow(logs)
+	return nil
+}
+
+// StoreLate stores entries that Settle must be asked for before anything is told of
+// them, but for copies of them to other members.
+func (l *engineLog) StoreLate(logs []*raft.Log) error {
+	if mutant.M25 {
+		return l.StoreLogs(logs)
+	}
+	settle, err := l.batchOf(logs).Begin()
+	if err != nil {
+		return err
+	}
+	l.bounds.Lock()
+	l.late = append(l.late, lateEntries{logs[0].Index, settle})
+	l.bounds.Unlock()
+	l.grow(logs)
+	return nil
+}
+
+// Settle returns when the entries up to an index are on disk.
+func (l *engineLog) Settle(index uint64) error {
+	if l.Settled() >= index {
+		return nil
+	}
+	l.settling <- struct{}{}
+	defer func() { <-l.settling }()
+	for l.Settled() < index {
+		l.bounds.Lock()
+		oldest := l.late[0]
+		l.bounds.Unlock()
+		if err := oldest.settle(); err != nil {
+			return err
+		}
+		l.bounds.Lock()
+		l.late = l.late[1:]
+		l.bounds.Unlock()
+	}
+	return nil
+}
+
+// SettleAll returns when all entries are on disk.
+func (l *engineLog) SettleAll() error { return l.Settle(math.MaxUint64) }
+
+// Settled is the index up to which whatever is in the log is on disk.
+func (l *engineLog) Settled() uint64 {
+	l.bounds.Lock()
+	defer l.bounds.Unlock()
+	if len(l.late) == 0 {
+		return math.MaxUint64
+	}
+	return l.late[0].first - 1
+}
+
+func (l *engineLog) batchOf(logs []*raft.Log) *engine.Batch {
 	b := l.log.Batch()
 	for _, log := range logs {
 		b.Set(binary.BigEndian.AppendUint64(nil, log.Index), encodeLog(log))
 	}
-	if err := b.Commit(!mutant.M25); err != nil {
-		return err
-	}
+	return b
+}
+
+func (l *engineLog) grow(logs []*raft.Log) {
 	l.bounds.Lock()
 	defer l.bounds.Unlock()
 	if l.first.Load() == 0 {
 		l.first.Store(logs[0].Index)
 	}
 	l.last.Store(logs[len(logs)-1].Index)
-	return nil
 }
 
 // DeleteRange removes the entries from lo to hi, both included: Raft cuts the head
@@ -139,6 +213,9 @@ func (l *engineLog) StoreLogs(logs []*raft.Log) error {
 // leader's log replaces. The bounds go first: whoever misses an entry and then looks
 // must find it outside them.
 func (l *engineLog) DeleteRange(lo, hi uint64) error {
+	if err := l.Settle(hi); err != nil {
+		return err
+	}
 	l.shrink(lo, hi)
 	b := l.log.Batch()
 	b.DeleteRange(binary.BigEndian.AppendUint64(nil, lo), binary.BigEndian.AppendUint64(nil, hi+1))
@@ -162,7 +239,12 @@ func (l *engineLog) shrink(lo, hi uint64) {
 // errNotFound must read exactly so: Raft compares the text.
 var errNotFound = errors.New("not found")
 
+// Set is on disk when it returns, and so are all entries: a replica that is at a new
+// term, or has voted, acknowledges what it has to another leader.
 func (l *engineLog) Set(key, val []byte) error {
+	if err := l.SettleAll(); err != nil {
+		return err
+	}
 	b := l.stable.Batch()
 	b.Set(key, val)
 	return b.Commit(!mutant.M25)

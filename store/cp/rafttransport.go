@@ -27,6 +27,7 @@ import (
 // Pre-vote survives because RequestPreVote is promoted from the embedded type.
 type transport struct {
 	*raft.NetworkTransport
+	late  lateLog // or nil
 	done  <-chan struct{}
 	stale func(term uint64, member raft.ServerID) bool // nobody needs the append any more
 	loops *snapshotLoops
@@ -46,10 +47,11 @@ func (r *Replica) newTransport(layer *layer) transport {
 	return transport{
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream: layer, MaxPool: 3, Timeout: transportTimeout, Logger: r.cfg.Events.Logger,
-			// No pipelining: with one entry in flight there is nothing to overlap, and
+			// No pipelining: one entry at a time is on its way to the logs, and
 			// Raft's pipeline can wedge when its connection ends (hashicorp/raft#612).
 			MaxRPCsInFlight: 1,
 		}),
+		late:  r.late,
 		done:  layer.ctx.Done(),
 		stale: r.stale,
 		loops: &snapshotLoops{group: r.cfg.Group, report: r.cfg.Events.SnapshotLoop, members: make(map[raft.ServerID]*snapshotRun)},
@@ -59,6 +61,7 @@ func (r *Replica) newTransport(layer *layer) transport {
 // AppendEntries sends args to a member until it is answered or not needed any more.
 func (t transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	args.Entries = head(args.Entries)
+	args.LeaderCommitIndex = onDisk(t.late, args.LeaderCommitIndex)
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 		if err == nil && !heartbeat(args) && resp.Success {

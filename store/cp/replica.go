@@ -20,6 +20,7 @@ import (
 type Replica struct {
 	cfg     Config
 	log     Log
+	late    lateLog // the same log, if it can store late; or nil
 	logFile io.Closer
 	snaps   *snapshots
 	machine *machine
@@ -88,6 +89,7 @@ func load(cfg Config) (*Replica, error) {
 	}
 	r.dog = &watchdog{fail: r.fail}
 	r.machine = &machine{state: state, leases: newKeeper(state), failed: r.fail, down: r.down}
+	r.machine.applying.init()
 	if r.snaps, err = openSnapshots(cfg.Engine, cfg.Group); err != nil {
 		return nil, err
 	}
@@ -96,7 +98,8 @@ func load(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.log, r.logFile = watched{Log: log, dog: r.dog, confs: &r.confs, fail: r.fail, raftUp: &r.raftUp}, logFile
+	r.late, _ = log.(lateLog)
+	r.log, r.logFile = watched{Log: log, dog: r.dog, confs: &r.confs, fail: r.fail, late: r.late, leads: r.isLeader, raftUp: &r.raftUp}, logFile
 	if err := r.recover(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cp: open %v: %w", cfg.Group, err), r.logFile.Close())
 	}
@@ -245,7 +248,7 @@ func (r *Replica) start(trans transport) (*raft.Raft, error) {
 	if err := r.bootstrap(); err != nil {
 		return nil, err
 	}
-	ra, err := raft.NewRaft(conf, watchedMachine{r.machine, r.dog}, r.log, r.log, r.snaps, planted(trans))
+	ra, err := raft.NewRaft(conf, watchedMachine{r.machine, r.late, r.dog}, r.log, r.log, r.snaps, planted(trans))
 	if err != nil {
 		return nil, fmt.Errorf("cp: start %v: %w", r.cfg.Group, err)
 	}

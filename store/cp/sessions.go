@@ -1,8 +1,11 @@
 package cp
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,6 +19,7 @@ const (
 	maxSessions  = 64 << 10       // in one group
 	maxKept      = 1024           // answers a session may make the group keep
 	maxKeptValue = 4 << 10        // bytes of values in a kept answer
+	answersInRow = 16             // numbers whose answers share a row
 	sessionIdle  = 60 * 60 * 1000 // milliseconds of leader-proposed time before a session may be evicted
 )
 
@@ -26,11 +30,32 @@ type session struct {
 	answers map[uint64]*logpb.Answer // by number
 }
 
-// answerKey names a kept answer.
-type answerKey struct{ session, number uint64 }
+// answerRow names a row of kept answers: what a client has under way at a time has
+// neighbouring numbers, so a run of entries changes few rows.
+type answerRow struct{ session, row uint64 }
 
-func (k answerKey) bytes() []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, k.session), k.number)
+func rowOf(session, number uint64) answerRow { return answerRow{session, number / answersInRow} }
+
+func (k answerRow) bytes() []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, k.session), k.row)
+}
+
+func (k answerRow) compare(other answerRow) int {
+	return cmp.Or(cmp.Compare(k.session, other.session), cmp.Compare(k.row, other.row))
+}
+
+// in returns what a session keeps in a row, nil if that is nothing.
+func (k answerRow) in(s *session) *logpb.Answers {
+	var row logpb.Answers
+	for i := range uint64(answersInRow) {
+		if a := s.answers[k.row*answersInRow+i]; a != nil {
+			row.Answers = append(row.Answers, a)
+		}
+	}
+	if len(row.Answers) == 0 {
+		return nil
+	}
+	return &row
 }
 
 func sessionKey(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
@@ -43,11 +68,15 @@ func (t *tx) commitSessions(b *engine.Batch) {
 			b.Set(t.s.key(keySession, sessionKey(id)), encode(s.Session))
 		}
 	}
-	for k, a := range t.answers {
-		if a == nil {
+	for _, k := range slices.SortedFunc(maps.Keys(t.answers), answerRow.compare) {
+		var row *logpb.Answers
+		if s := t.s.sessions[k.session]; s != nil {
+			row = k.in(s)
+		}
+		if row == nil {
 			b.Delete(t.s.key(keyAnswer, k.bytes()))
 		} else {
-			b.Set(t.s.key(keyAnswer, k.bytes()), encode(a))
+			b.Set(t.s.key(keyAnswer, k.bytes()), encode(row))
 		}
 	}
 }
@@ -81,7 +110,7 @@ func (t *tx) closeSession(id uint64) *logpb.Answer {
 
 func (t *tx) evict(s *session) {
 	for number := range s.answers {
-		t.answers[answerKey{s.Id, number}] = nil
+		t.answers[rowOf(s.Id, number)] = true
 	}
 	delete(t.s.sessions, s.Id)
 	t.sessions[s.Id] = true
@@ -122,9 +151,8 @@ func (t *tx) once(c *logpb.Command) *logpb.Answer {
 	}
 	answer := t.execute(c)
 	answer.Number, answer.Epoch = c.Number, t.s.meta.Epoch
-	kept := keep(answer)
-	s.answers[c.Number] = kept
-	t.answers[answerKey{s.Id, c.Number}] = kept
+	s.answers[c.Number] = keep(answer)
+	t.answers[rowOf(s.Id, c.Number)] = true
 	return answer
 }
 
@@ -157,11 +185,23 @@ func (t *tx) forget(s *session, lowest uint64) {
 	if lowest <= s.Lowest {
 		return
 	}
+	from := s.Lowest
 	s.Lowest = lowest
+	drop := func(number uint64) {
+		if s.answers[number] != nil {
+			delete(s.answers, number)
+			t.answers[rowOf(s.Id, number)] = true
+		}
+	}
+	if lowest-from <= uint64(len(s.answers)) {
+		for ; from < lowest; from++ {
+			drop(from)
+		}
+		return
+	}
 	for number := range s.answers {
 		if number < lowest {
-			delete(s.answers, number)
-			t.answers[answerKey{s.Id, number}] = nil
+			drop(number)
 		}
 	}
 }
@@ -179,12 +219,14 @@ func (s *state) loadSessions(view *engine.View) error {
 	}
 	prefix := len(s.key(keyAnswer, nil))
 	for key, b := range view.Scan(s.key(keyAnswer, nil), s.key(keyAnswer+1, nil), &failed) {
-		answer := new(logpb.Answer)
-		if err := proto.Unmarshal(b, answer); err != nil || len(key) != prefix+16 {
+		answers := new(logpb.Answers)
+		if err := proto.Unmarshal(b, answers); err != nil || len(key) != prefix+16 {
 			return fmt.Errorf("%w: cp answer: %w", engine.ErrCorrupt, err)
 		}
 		if row := s.sessions[binary.BigEndian.Uint64(key[prefix:])]; row != nil {
-			row.answers[answer.Number] = answer
+			for _, a := range answers.Answers {
+				row.answers[a.Number] = a
+			}
 		}
 	}
 	return failed

@@ -24,7 +24,7 @@ const (
 	keyState      = 's' // generation, 's' → logpb.State
 	keyRecord     = 'k' // generation, 'k', key → logpb.Record
 	keySession    = 'x' // generation, 'x', id → logpb.Session
-	keyAnswer     = 'y' // generation, 'y', session's id, number → logpb.Answer
+	keyAnswer     = 'y' // generation, 'y', session's id, number / 16 → logpb.Answers
 	keyLease      = 'L' // generation, 'L', id → logpb.Lease
 	keyAttached   = 'a' // generation, 'a', lease's id, key → nothing
 	keyChange     = 'e' // generation, 'e', revision → logpb.Change
@@ -32,7 +32,7 @@ const (
 )
 
 // formatVersion is what this release writes into state, batches and snapshots.
-const formatVersion = 1
+const formatVersion = 2
 
 // state is the replicated state as the state machine sees it. It is owned by
 // Raft's state machine goroutine; readers look through published views.
@@ -44,6 +44,7 @@ type state struct {
 	sessions map[uint64]*session
 	leases   map[uint64]*logpb.Lease
 	deps     token.Deps // as in meta
+	recent   *recent
 }
 
 // loadState reads the living generation and sweeps away what an interrupted
@@ -81,7 +82,7 @@ func (s *state) key(kind byte, key []byte) []byte {
 func (s *state) load() error {
 	view := s.space.View()
 	defer view.Close()
-	s.meta = &logpb.State{Version: formatVersion}
+	s.meta, s.recent = &logpb.State{Version: formatVersion}, newRecent()
 	b, ok, err := view.Get(s.key(keyState, nil))
 	if err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/dialkv/dialkv/internal/mutant"
 )
 
 // ErrStuck ends a replica whose disk does not answer, or whose Raft takes nothing any
@@ -97,6 +99,8 @@ type watched struct {
 	dog    *watchdog
 	confs  *configurations
 	fail   func(error)
+	late   lateLog      // the same log, if it can store late; or nil
+	leads  func() bool  // asked by the goroutine that changes it
 	raftUp *atomic.Bool // reads come from Raft's own goroutines
 }
 
@@ -133,7 +137,11 @@ func (w watched) StoreLog(log *raft.Log) error { return w.StoreLogs([]*raft.Log{
 
 func (w watched) StoreLogs(logs []*raft.Log) error {
 	defer w.dog.watch("a write to the raft log")()
-	err := w.noted(w.Log.StoreLogs(logs))
+	store := w.Log.StoreLogs
+	if w.late != nil && w.leads() && onlyCommands(logs) {
+		store = w.late.StoreLate
+	}
+	err := w.noted(store(logs))
 	if err == nil {
 		w.confs.stored(logs)
 	}
@@ -163,16 +171,21 @@ func (w watched) SetUint64(key []byte, v uint64) error {
 }
 
 // watchedMachine is the state machine as Raft sees it. Its writes are not synced, but
-// a disk that does not answer stops them too, once the memory for them is full.
+// a disk that does not answer stops them too: they wait until what they apply is in
+// the log on disk.
 type watchedMachine struct {
 	*machine
-	dog *watchdog
+	late lateLog // or nil
+	dog  *watchdog
 }
 
 var _ raft.BatchingFSM = watchedMachine{}
 
 func (w watchedMachine) ApplyBatch(logs []*raft.Log) []any {
 	defer w.dog.watch("a write of the state")()
+	if w.late != nil && !mutant.M40 {
+		w.fail(w.late.Settle(logs[len(logs)-1].Index))
+	}
 	return w.machine.ApplyBatch(logs)
 }
 

@@ -2,7 +2,6 @@ package cp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dialkv/dialkv/internal/logpb"
-	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
@@ -170,121 +168,4 @@ func (r *Replica) enqueue(p *pending) bool {
 	}
 	r.waiting.Add(-int64(p.size))
 	return false
-}
-
-// propose gathers the commands that wait into one log entry, has one entry in
-// flight, and takes what queued meanwhile into the next. It is the only caller of
-// Raft's Apply.
-func (r *Replica) propose(ra *raft.Raft) {
-	var clock leaderClock
-	for {
-		select {
-		case p := <-r.queue:
-			for p != nil {
-				var batch []*pending
-				if batch, p = r.gather(p); len(batch) > 0 {
-					r.commit(ra, &clock, batch)
-				}
-			}
-		case <-r.down:
-			r.refuseQueued()
-			return
-		}
-	}
-}
-
-// gather takes p and what else waits into a batch. It returns the command that must
-// begin the next one, if it has taken one out.
-func (r *Replica) gather(p *pending) (batch []*pending, next *pending) {
-	for size := 0; ; {
-		if p.alone && len(batch) > 0 {
-			return batch, p
-		}
-		r.waiting.Add(-int64(p.size))
-		if p.stage.CompareAndSwap(queued, proposed) {
-			batch = append(batch, p)
-			size += p.size
-		}
-		if p.alone || len(batch) == batchCommands || size >= batchBytes {
-			return batch, nil
-		}
-		select {
-		case p = <-r.queue:
-		default:
-			return batch, nil
-		}
-	}
-}
-
-func (r *Replica) commit(ra *raft.Raft, clock *leaderClock, batch []*pending) {
-	entry := &logpb.Batch{Version: formatVersion, LeaderMs: clock.now(r.machine.time())}
-	for _, p := range batch {
-		entry.Commands = append(entry.Commands, p.command)
-	}
-	if mutant.M4 {
-		r.acknowledgeEarly(batch)
-	}
-	future := ra.ApplyLog(raft.Log{Data: encode(entry)}, enqueueTimeout)
-	err := future.Error()
-	r.noteTransfer(err)
-	answers, ok := future.Response().([]*logpb.Answer)
-	if err == nil && (!ok || len(answers) != len(batch)) {
-		err = errStopped
-	}
-	for i, p := range batch {
-		switch {
-		case p.early:
-		case err != nil:
-			p.done <- outcome{err: outcomeOf(ra, err)}
-		default:
-			p.done <- outcome{answer: answers[i]}
-		}
-	}
-}
-
-// acknowledgeEarly is mutant M4: it answers before anything is committed.
-func (r *Replica) acknowledgeEarly(batch []*pending) {
-	revision := r.machine.views.Load().revision
-	for i, p := range batch {
-		if p.command.Condition == logpb.Command_CONDITION_ALWAYS && p.command.Op == logpb.Command_OP_PUT {
-			p.done <- outcome{answer: &logpb.Answer{Revision: revision + uint64(i) + 1}}
-			p.early = true
-		}
-	}
-}
-
-// outcomeOf says of Raft's error whether the entry may still be committed. Only
-// what Raft refuses before its log is certain.
-func outcomeOf(ra *raft.Raft, err error) *store.Error {
-	switch {
-	case errors.Is(err, raft.ErrNotLeader):
-		return &store.Error{Code: store.NotLeader, Leader: leaderOf(ra)}
-	case errors.Is(err, raft.ErrEnqueueTimeout):
-		return &store.Error{Code: store.Overloaded, Msg: "the log took nothing for " + enqueueTimeout.String(), RetryAfter: enqueueTimeout, Cause: err}
-	case errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return &store.Error{Code: store.Unavailable, Msg: "leadership is being handed over", Cause: err}
-	}
-	return &store.Error{Code: store.Unknown, Msg: "the leader lost its seat or its disk with the command in its log", Cause: err}
-}
-
-// refuseQueued answers what was never proposed.
-func (r *Replica) refuseQueued() {
-	for {
-		select {
-		case p := <-r.queue:
-			r.waiting.Add(-int64(p.size))
-			p.done <- outcome{err: r.stopping()}
-		default:
-			return
-		}
-	}
-}
-
-// openTerm proposes the command that shows this leader what earlier terms
-// committed: a leader knows its commit index only once an entry of its own term is
-// committed (Ongaro, 6.4). It is a command because Raft's own no-ops and barriers
-// never reach the state machine.
-func (r *Replica) openTerm() {
-	c := &logpb.Command{Op: logpb.Command_OP_OPEN_TERM}
-	r.enqueue(&pending{command: c, done: make(chan outcome, 1)}) // a full queue opens the term as well
 }
