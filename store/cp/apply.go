@@ -62,7 +62,7 @@ func (t *tx) commit() error {
 		return err
 	}
 	for key, rec := range t.records {
-		t.s.recent.put(key, rec)
+		t.s.recent.put(key, markOf(rec))
 	}
 	return nil
 }
@@ -185,30 +185,30 @@ func written(step *logpb.StepAnswer) *logpb.Answer {
 
 // set writes a key at a revision.
 func (t *tx) set(key string, value []byte, lease, revision uint64) *logpb.StepAnswer {
-	rec := t.record(key)
-	next := &logpb.Record{Value: value, CreateRevision: revision, ModifyRevision: revision, Version: 1, Lease: lease}
-	if rec != nil {
-		next.CreateRevision, next.Version = rec.CreateRevision, rec.Version+1
+	was := t.mark(key)
+	next := &logpb.Record{Value: value, CreateRevision: revision, ModifyRevision: revision, Version: was.version + 1, Lease: lease}
+	if was.found() {
+		next.CreateRevision = was.created
 	}
-	if old := rec.GetLease(); old != lease {
-		t.detach(old, key)
+	if was.lease != lease {
+		t.detach(was.lease, key)
 		t.attach(lease, key)
 	}
 	t.records[key] = next
-	t.changed(revision, &logpb.ChangeEvent{Key: key, Value: value, Replaced: rec.GetModifyRevision(), Version: next.Version, Lease: lease})
-	return &logpb.StepAnswer{Found: rec != nil, Revision: revision, Replaced: rec.GetModifyRevision()}
+	t.changed(revision, &logpb.ChangeEvent{Key: key, Value: value, Replaced: was.modified, Version: next.Version, Lease: lease})
+	return &logpb.StepAnswer{Found: was.found(), Revision: revision, Replaced: was.modified}
 }
 
 // remove deletes a key at a revision; where there is none it changes nothing.
 func (t *tx) remove(key string, revision uint64, expired bool) *logpb.StepAnswer {
-	rec := t.record(key)
-	if rec == nil {
+	was := t.mark(key)
+	if !was.found() {
 		return &logpb.StepAnswer{Revision: revision}
 	}
-	t.detach(rec.Lease, key)
+	t.detach(was.lease, key)
 	t.records[key] = nil
-	t.changed(revision, &logpb.ChangeEvent{Key: key, Deleted: true, Expired: expired, Replaced: rec.ModifyRevision})
-	return &logpb.StepAnswer{Found: true, Revision: revision, Replaced: rec.ModifyRevision}
+	t.changed(revision, &logpb.ChangeEvent{Key: key, Deleted: true, Expired: expired, Replaced: was.modified})
+	return &logpb.StepAnswer{Found: true, Revision: revision, Replaced: was.modified}
 }
 
 // sum adds delta to the decimal integer of a record, in the one form that an
@@ -262,11 +262,19 @@ func (t *tx) record(key string) *logpb.Record {
 	return t.committed(key)
 }
 
+// mark is that of what record would return.
+func (t *tx) mark(key string) mark {
+	if rec, ok := t.records[key]; ok {
+		return markOf(rec)
+	}
+	if m, ok := t.s.recent.get(key); ok {
+		return m
+	}
+	return markOf(t.committed(key))
+}
+
 // committed is what the key held before this run of entries, or nil.
 func (t *tx) committed(key string) *logpb.Record {
-	if rec, ok := t.s.recent.get(key); ok {
-		return rec
-	}
 	b, ok, err := t.s.space.Get(t.s.key(keyRecord, []byte(key)))
 	if err == nil && ok {
 		rec := new(logpb.Record)

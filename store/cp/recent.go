@@ -1,43 +1,49 @@
 package cp
 
-import (
-	"github.com/dialkv/dialkv/internal/logpb"
-)
+import "github.com/dialkv/dialkv/internal/logpb"
 
 const (
 	recentBytes = 4 << 20 // of one of the two halves of recent, about
-	recentMost  = 4 << 10 // a larger record is not kept
-	recordCost  = 256     // what a record takes beside its key and value, about
+	markCost    = 100     // what a mark takes beside its key, about
 )
 
-// recent holds what the state has under keys that were written last: a write must know
-// what it replaces, and those keys are the likeliest to be written again. It is filled
-// until it is half full; then the half before is forgotten.
+// mark is what a write must know of the key it writes to: which value it replaces. Zero
+// is that there is none.
+type mark struct{ created, modified, version, lease uint64 }
+
+func markOf(rec *logpb.Record) mark {
+	return mark{rec.GetCreateRevision(), rec.GetModifyRevision(), rec.GetVersion(), rec.GetLease()}
+}
+
+func (m mark) found() bool { return m.version > 0 }
+
+// recent holds the marks of the keys that were written last: they are the likeliest to be
+// written again, and in the engine a mark costs more to find than a value to write. It is
+// filled until it is half full; then the half before is forgotten.
 type recent struct {
-	young, old map[string]*logpb.Record
+	young, old map[string]mark
 	bytes      int // of young
 }
 
-func newRecent() *recent { return &recent{young: make(map[string]*logpb.Record)} }
+func newRecent() *recent { return &recent{young: make(map[string]mark)} }
 
-// get returns what is under the key, nil for nothing, and whether that is known here.
-func (r *recent) get(key string) (rec *logpb.Record, ok bool) {
-	if rec, ok = r.young[key]; !ok {
-		rec, ok = r.old[key]
+// get returns the mark of a key, and whether it is known here.
+func (r *recent) get(key string) (m mark, ok bool) {
+	if m, ok = r.young[key]; !ok {
+		m, ok = r.old[key]
 	}
-	return rec, ok
+	return m, ok
 }
 
-// put notes what is under the key from now on. Nobody may change the record.
-func (r *recent) put(key string, rec *logpb.Record) {
-	size := recordCost + len(key) + len(rec.GetValue())
-	if size > recentMost {
-		delete(r.young, key)
-		delete(r.old, key)
-		return
+// put notes the mark of a key.
+func (r *recent) put(key string, m mark) {
+	if _, ok := r.young[key]; !ok {
+		r.bytes += markCost + len(key)
 	}
-	r.young[key] = rec
-	if r.bytes += size; r.bytes > recentBytes {
-		r.young, r.old, r.bytes = make(map[string]*logpb.Record), r.young, 0
+	r.young[key] = m
+	if r.bytes > recentBytes {
+		r.turn()
 	}
 }
+
+func (r *recent) turn() { r.young, r.old, r.bytes = make(map[string]mark), r.young, 0 }
