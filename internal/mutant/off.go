@@ -36,7 +36,7 @@ const (
 	M36 = false // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
 	M37 = false // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
 	M39 = false // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
-	M40 = false // cp: a leader counts its own copy of an entry before its disk has it → durability
+	M44 = false // cp: a leader counts its own copy of an entry before its disk has it → durability
 )
 
 // Name is the bug that is switched on: in this build none, which is "".

@@ -45,7 +45,7 @@ var (
 	M36 = name == "M36" // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
 	M37 = name == "M37" // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
 	M39 = name == "M39" // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
-	M40 = name == "M40" // cp: a leader counts its own copy of an entry before its disk has it → durability
+	M44 = name == "M44" // cp: a leader counts its own copy of an entry before its disk has it → durability
 )
 
 // Name is the bug that is switched on, or "".

@@ -40,7 +40,7 @@ func onlyCommands(logs []*raft.Log) bool {
 
 // onDisk is what a leader may tell of a commit. late may be nil.
 func onDisk(late lateLog, commit uint64) uint64 {
-	if late == nil || mutant.M40 {
+	if late == nil || mutant.M44 {
 		return commit
 	}
 	return min(commit, late.Settled())

@@ -183,7 +183,7 @@ var _ raft.BatchingFSM = watchedMachine{}
 
 func (w watchedMachine) ApplyBatch(logs []*raft.Log) []any {
 	defer w.dog.watch("a write of the state")()
-	if w.late != nil && !mutant.M40 {
+	if w.late != nil && !mutant.M44 {
 		w.fail(w.late.Settle(logs[len(logs)-1].Index))
 	}
 	return w.machine.ApplyBatch(logs)
