@@ -1,6 +1,7 @@
 package causal
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,7 +14,8 @@ import (
 // carry each log in its own order, at any speed, each write by any path, or the whole
 // state where the log does not reach back far enough. It looks for divergence, for
 // writes that were superseded and came back, for durable writes that were lost, and
-// for writes that were applied before what they depend on.
+// for writes that were applied before what they depend on. closing_test.go adds members
+// that go, and actors that are closed.
 
 var modelKeys = []string{"a", "b", "c"}
 
@@ -25,6 +27,8 @@ type variant struct {
 	union      bool // a merge keeps what either side has (planted bug M11)
 	partial    bool // a merge leaves a key out and takes the whole vector (planted bug M16)
 	noMark     bool // what was written after a merge is sent to who lacks what was merged
+
+	closing // see closing_test.go
 }
 
 type modelWrite struct {
@@ -59,6 +63,7 @@ func (s *modelState) clone() modelState {
 
 type modelReplica struct {
 	actor Actor
+	epoch int // of the placement that it has confirmed
 	modelState
 	disk  modelState
 	since []func() error // what was done since the disk was written
@@ -73,6 +78,8 @@ type modelFrame struct {
 
 // modelStream carries one replica's log to another.
 type modelStream struct {
+	life   Actor // of the sender when it was opened
+	ended  bool  // that life is over; what it had sent may come yet
 	cursor int
 	have   Vector // as confirmed by the receiver
 	flight []modelFrame
@@ -88,6 +95,8 @@ type model struct {
 	contexts []Context // of reads and writes, anywhere, any time ago
 	clock    Stamp
 	actors   Actor
+
+	closings
 }
 
 func newModel(seed uint64, v variant) *model {
@@ -101,6 +110,7 @@ func newModel(seed uint64, v variant) *model {
 		r.disk = r.clone()
 		m.replicas = append(m.replicas, r)
 	}
+	m.closings = newClosings(len(m.replicas))
 	return m
 }
 
@@ -109,7 +119,7 @@ func (m *model) run(steps int) error {
 	for range steps {
 		i, j := m.rng.IntN(len(m.replicas)), m.rng.IntN(len(m.replicas))
 		var err error
-		switch dice := m.rng.IntN(100); {
+		switch dice := m.rng.IntN(100 + m.often); {
 		case dice < 30:
 			err = m.write(i)
 		case dice < 60:
@@ -122,8 +132,10 @@ func (m *model) run(steps int) error {
 			delete(m.streams, [2]int{i, j})
 		case dice < 98:
 			err = m.do(m.replicas[i], m.trim(m.replicas[i]))
-		default:
+		case dice < 100:
 			err = m.crash(i)
+		default:
+			err = m.close(i, j)
 		}
 		if err != nil {
 			return err
@@ -134,6 +146,12 @@ func (m *model) run(steps int) error {
 
 func (m *model) write(i int) error {
 	r := m.replicas[i]
+	if m.left[i] {
+		return nil
+	}
+	if _, closed := m.closed.End(r.actor); closed && m.isMember(i) {
+		return fmt.Errorf("replica %d writes as %s, which is closed", i, r.actor)
+	}
 	key := modelKeys[m.rng.IntN(len(modelKeys))]
 	c := Context{Seen: r.vector}
 	switch m.rng.IntN(4) {
@@ -217,17 +235,20 @@ func (m *model) trim(r *modelReplica) func() error {
 func (m *model) stream(i, j int) *modelStream {
 	s := m.streams[[2]int{i, j}]
 	if s == nil {
-		s = &modelStream{have: m.replicas[j].vector.Clone()}
+		s = &modelStream{life: m.replicas[i].actor, have: m.replicas[j].vector.Clone()}
 		m.streams[[2]int{i, j}] = s
 	}
 	return s
 }
 
 func (m *model) send(i, j int) {
-	if i == j {
+	if i == j || !m.knows(i, j) {
 		return
 	}
 	s, from := m.stream(i, j), m.replicas[i]
+	if s.ended {
+		return
+	}
 	if m.rng.IntN(4) == 0 {
 		s.have = m.replicas[j].vector.Clone() // an acknowledgement arrives
 	}
@@ -257,11 +278,19 @@ func (m *model) behind(s *modelStream, from *modelReplica) bool {
 	return !m.noMark && !s.have.Covers(from.log[s.cursor].merged)
 }
 
-func (m *model) deliver(i, j int) error {
+func (m *model) deliver(i, j int) (err error) {
 	s := m.streams[[2]int{i, j}]
-	if s == nil || len(s.flight) == 0 {
+	if s == nil {
 		return nil
 	}
+	if s.ended && len(s.flight) == 0 || !m.knows(j, i) {
+		delete(m.streams, [2]int{i, j})
+		return nil
+	}
+	if len(s.flight) == 0 || m.left[j] {
+		return nil
+	}
+	defer func() { err = cmp.Or(err, m.beyond(j)) }()
 	f, to := s.flight[0], m.replicas[j]
 	s.flight = s.flight[1:]
 	w := f.write
@@ -281,7 +310,7 @@ func (m *model) sync(i int) {
 	r := m.replicas[i]
 	r.disk, r.since = r.clone(), nil
 	for d := range m.written {
-		if r.vector.Has(d) {
+		if r.vector.Has(d) && m.isMember(i) {
 			m.durable[d] = true
 		}
 	}
@@ -301,9 +330,11 @@ func (m *model) crash(i int) error {
 		m.actors++
 		r.actor = m.actors
 	}
-	for pair := range m.streams {
-		if pair[0] == i || pair[1] == i {
+	for pair, s := range m.streams {
+		if pair[1] == i {
 			delete(m.streams, pair)
+		} else if pair[0] == i {
+			s.ended = true
 		}
 	}
 	return nil
@@ -311,10 +342,11 @@ func (m *model) crash(i int) error {
 
 // settle lets all streams drain and judges the end.
 func (m *model) settle() error {
+	m.gather()
 	for range m.replicas {
 		for i := range m.replicas {
 			for j := range m.replicas {
-				if i == j {
+				if i == j || !m.isMember(i) || !m.isMember(j) {
 					continue
 				}
 				s := m.stream(i, j)
@@ -331,7 +363,7 @@ func (m *model) settle() error {
 }
 
 func (m *model) judge() error {
-	end := m.replicas[0]
+	end := m.replicas[slices.Index(m.members(), true)]
 	for d := range m.durable {
 		if !end.vector.Has(d) {
 			return fmt.Errorf("the durable write %s is lost", d)
@@ -339,19 +371,22 @@ func (m *model) judge() error {
 	}
 	want := m.expected(end.vector)
 	for i, r := range m.replicas {
+		if !m.isMember(i) {
+			continue
+		}
 		if !maps.Equal(r.vector, end.vector) {
-			return fmt.Errorf("replica %d has %s, replica 0 has %s", i, r.vector, end.vector)
+			return fmt.Errorf("replica %d has %s, another has %s", i, r.vector, end.vector)
 		}
 		for _, key := range modelKeys {
 			if w, want := r.winner(key), end.winner(key); w != want {
-				return fmt.Errorf("replica %d shows %s under %s, replica 0 shows %s", i, w, key, want)
+				return fmt.Errorf("replica %d shows %s under %s, another shows %s", i, w, key, want)
 			}
 			if got := r.dots(key); !m.pruneLWW && !slices.Equal(got, want[key]) {
 				return fmt.Errorf("replica %d holds %v under %s, and %v were written and not superseded", i, got, key, want[key])
 			}
 		}
 	}
-	return nil
+	return m.complete(end.vector)
 }
 
 func (r *modelReplica) dots(key string) []Dot {
