@@ -329,7 +329,7 @@ func (x CatalogNode_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CatalogNode_State.Descriptor instead.
 func (CatalogNode_State) EnumDescriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{43, 0}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{46, 0}
 }
 
 // A cp log entry: the commands of one batch, applied in order.
@@ -2863,6 +2863,61 @@ func (x *Vector) GetDeps() []byte {
 	return nil
 }
 
+// Says of actors that run no more at which number each ended: nobody will ever hold more
+// of it. The closures of a group are numbered from 1; the catalog keeps them under
+// "closed/KEYSPACE/SHARD/NUMBER", and every replica under the number.
+type Closure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Actors        []uint64               `protobuf:"fixed64,1,rep,packed,name=actors,proto3" json:"actors,omitempty"` // in order
+	Ends          []uint64               `protobuf:"varint,2,rep,packed,name=ends,proto3" json:"ends,omitempty"`      // 0: it left nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Closure) Reset() {
+	*x = Closure{}
+	mi := &file_log_v1_log_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Closure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Closure) ProtoMessage() {}
+
+func (x *Closure) ProtoReflect() protoreflect.Message {
+	mi := &file_log_v1_log_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Closure.ProtoReflect.Descriptor instead.
+func (*Closure) Descriptor() ([]byte, []int) {
+	return file_log_v1_log_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Closure) GetActors() []uint64 {
+	if x != nil {
+		return x.Actors
+	}
+	return nil
+}
+
+func (x *Closure) GetEnds() []uint64 {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
 // What an ap replica keeps of its group's members, so that it never goes back to an
 // older epoch than one it has confirmed.
 type Placement struct {
@@ -2878,7 +2933,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_log_v1_log_proto_msgTypes[32]
+	mi := &file_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +2945,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[32]
+	mi := &file_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +2958,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Placement) GetEpoch() uint64 {
@@ -2959,7 +3014,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_log_v1_log_proto_msgTypes[33]
+	mi := &file_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +3026,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[33]
+	mi := &file_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +3039,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Frame) GetKind() isFrame_Kind {
@@ -3059,18 +3114,20 @@ func (*Frame_Ack) isFrame_Kind() {}
 func (*Frame_Snapshot) isFrame_Kind() {}
 
 type Hello struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // 1
-	Vector        *Vector                `protobuf:"bytes,2,opt,name=vector,proto3" json:"vector,omitempty"`    // durable at the sender of the hello
-	Actor         uint64                 `protobuf:"fixed64,3,opt,name=actor,proto3" json:"actor,omitempty"`    // the sender's actor, random at every start
-	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`     // of the placement the sender knows
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // 1
+	Vector  *Vector                `protobuf:"bytes,2,opt,name=vector,proto3" json:"vector,omitempty"`    // durable at the sender of the hello
+	Actor   uint64                 `protobuf:"fixed64,3,opt,name=actor,proto3" json:"actor,omitempty"`    // the sender's actor, random at every start
+	Epoch   uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`     // of the placement the sender knows
+	// Of who opens the stream: actors that it knows to have run, and not to be closed.
+	Lives         []uint64 `protobuf:"fixed64,5,rep,packed,name=lives,proto3" json:"lives,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_log_v1_log_proto_msgTypes[34]
+	mi := &file_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3082,7 +3139,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[34]
+	mi := &file_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3095,7 +3152,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Hello) GetVersion() uint32 {
@@ -3126,6 +3183,13 @@ func (x *Hello) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *Hello) GetLives() []uint64 {
+	if x != nil {
+		return x.Lives
+	}
+	return nil
+}
+
 type Entries struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Writes        [][]byte               `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"`                   // each an encoded Write, as it lies in the log
@@ -3140,7 +3204,7 @@ type Entries struct {
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_log_v1_log_proto_msgTypes[35]
+	mi := &file_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3152,7 +3216,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[35]
+	mi := &file_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3165,7 +3229,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Entries) GetWrites() [][]byte {
@@ -3221,7 +3285,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_log_v1_log_proto_msgTypes[36]
+	mi := &file_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3233,7 +3297,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[36]
+	mi := &file_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3246,7 +3310,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Ack) GetDurable() *Vector {
@@ -3286,7 +3350,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_log_v1_log_proto_msgTypes[37]
+	mi := &file_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3298,7 +3362,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[37]
+	mi := &file_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3311,7 +3375,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Snapshot) GetVector() *Vector {
@@ -3367,7 +3431,7 @@ type SnapshotRow struct {
 
 func (x *SnapshotRow) Reset() {
 	*x = SnapshotRow{}
-	mi := &file_log_v1_log_proto_msgTypes[38]
+	mi := &file_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3379,7 +3443,7 @@ func (x *SnapshotRow) String() string {
 func (*SnapshotRow) ProtoMessage() {}
 
 func (x *SnapshotRow) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[38]
+	mi := &file_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3392,7 +3456,7 @@ func (x *SnapshotRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRow.ProtoReflect.Descriptor instead.
 func (*SnapshotRow) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SnapshotRow) GetKey() string {
@@ -3422,6 +3486,7 @@ type APRequest struct {
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*APRequest_Get
+	//	*APRequest_Report
 	Kind          isAPRequest_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3429,7 +3494,7 @@ type APRequest struct {
 
 func (x *APRequest) Reset() {
 	*x = APRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[39]
+	mi := &file_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3441,7 +3506,7 @@ func (x *APRequest) String() string {
 func (*APRequest) ProtoMessage() {}
 
 func (x *APRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[39]
+	mi := &file_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3454,7 +3519,7 @@ func (x *APRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APRequest.ProtoReflect.Descriptor instead.
 func (*APRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *APRequest) GetKind() isAPRequest_Kind {
@@ -3473,6 +3538,15 @@ func (x *APRequest) GetGet() *APGetRequest {
 	return nil
 }
 
+func (x *APRequest) GetReport() *APReportRequest {
+	if x != nil {
+		if x, ok := x.Kind.(*APRequest_Report); ok {
+			return x.Report
+		}
+	}
+	return nil
+}
+
 type isAPRequest_Kind interface {
 	isAPRequest_Kind()
 }
@@ -3481,13 +3555,20 @@ type APRequest_Get struct {
 	Get *APGetRequest `protobuf:"bytes,1,opt,name=get,proto3,oneof"`
 }
 
+type APRequest_Report struct {
+	Report *APReportRequest `protobuf:"bytes,2,opt,name=report,proto3,oneof"`
+}
+
 func (*APRequest_Get) isAPRequest_Kind() {}
+
+func (*APRequest_Report) isAPRequest_Kind() {}
 
 type APResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*APResponse_Get
+	//	*APResponse_Report
 	Kind          isAPResponse_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3495,7 +3576,7 @@ type APResponse struct {
 
 func (x *APResponse) Reset() {
 	*x = APResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[40]
+	mi := &file_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3588,7 @@ func (x *APResponse) String() string {
 func (*APResponse) ProtoMessage() {}
 
 func (x *APResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[40]
+	mi := &file_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3601,7 @@ func (x *APResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APResponse.ProtoReflect.Descriptor instead.
 func (*APResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *APResponse) GetKind() isAPResponse_Kind {
@@ -3539,6 +3620,15 @@ func (x *APResponse) GetGet() *APGetResponse {
 	return nil
 }
 
+func (x *APResponse) GetReport() *APReportResponse {
+	if x != nil {
+		if x, ok := x.Kind.(*APResponse_Report); ok {
+			return x.Report
+		}
+	}
+	return nil
+}
+
 type isAPResponse_Kind interface {
 	isAPResponse_Kind()
 }
@@ -3547,7 +3637,126 @@ type APResponse_Get struct {
 	Get *APGetResponse `protobuf:"bytes,1,opt,name=get,proto3,oneof"`
 }
 
+type APResponse_Report struct {
+	Report *APReportResponse `protobuf:"bytes,2,opt,name=report,proto3,oneof"`
+}
+
 func (*APResponse_Get) isAPResponse_Kind() {}
+
+func (*APResponse_Report) isAPResponse_Kind() {}
+
+// Asks a member for what shows which actors have ended.
+type APReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *APReportRequest) Reset() {
+	*x = APReportRequest{}
+	mi := &file_log_v1_log_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *APReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*APReportRequest) ProtoMessage() {}
+
+func (x *APReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_log_v1_log_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use APReportRequest.ProtoReflect.Descriptor instead.
+func (*APReportRequest) Descriptor() ([]byte, []int) {
+	return file_log_v1_log_proto_rawDescGZIP(), []int{42}
+}
+
+type APReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`         // of the placement that it has confirmed
+	Actor         uint64                 `protobuf:"fixed64,2,opt,name=actor,proto3" json:"actor,omitempty"`        // its own
+	Holds         *Vector                `protobuf:"bytes,3,opt,name=holds,proto3" json:"holds,omitempty"`          // on disk
+	Peers         []string               `protobuf:"bytes,4,rep,name=peers,proto3" json:"peers,omitempty"`          // of whom it takes in the log now
+	Lives         []uint64               `protobuf:"fixed64,5,rep,packed,name=lives,proto3" json:"lives,omitempty"` // of each of them, the actor
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *APReportResponse) Reset() {
+	*x = APReportResponse{}
+	mi := &file_log_v1_log_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *APReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*APReportResponse) ProtoMessage() {}
+
+func (x *APReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_log_v1_log_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use APReportResponse.ProtoReflect.Descriptor instead.
+func (*APReportResponse) Descriptor() ([]byte, []int) {
+	return file_log_v1_log_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *APReportResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *APReportResponse) GetActor() uint64 {
+	if x != nil {
+		return x.Actor
+	}
+	return 0
+}
+
+func (x *APReportResponse) GetHolds() *Vector {
+	if x != nil {
+		return x.Holds
+	}
+	return nil
+}
+
+func (x *APReportResponse) GetPeers() []string {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *APReportResponse) GetLives() []uint64 {
+	if x != nil {
+		return x.Lives
+	}
+	return nil
+}
 
 type APGetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3559,7 +3768,7 @@ type APGetRequest struct {
 
 func (x *APGetRequest) Reset() {
 	*x = APGetRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[41]
+	mi := &file_log_v1_log_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3780,7 @@ func (x *APGetRequest) String() string {
 func (*APGetRequest) ProtoMessage() {}
 
 func (x *APGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[41]
+	mi := &file_log_v1_log_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3793,7 @@ func (x *APGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APGetRequest.ProtoReflect.Descriptor instead.
 func (*APGetRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *APGetRequest) GetKey() string {
@@ -3612,7 +3821,7 @@ type APGetResponse struct {
 
 func (x *APGetResponse) Reset() {
 	*x = APGetResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[42]
+	mi := &file_log_v1_log_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3624,7 +3833,7 @@ func (x *APGetResponse) String() string {
 func (*APGetResponse) ProtoMessage() {}
 
 func (x *APGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[42]
+	mi := &file_log_v1_log_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3637,7 +3846,7 @@ func (x *APGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APGetResponse.ProtoReflect.Descriptor instead.
 func (*APGetResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{42}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *APGetResponse) GetVector() *Vector {
@@ -3677,7 +3886,7 @@ type CatalogNode struct {
 
 func (x *CatalogNode) Reset() {
 	*x = CatalogNode{}
-	mi := &file_log_v1_log_proto_msgTypes[43]
+	mi := &file_log_v1_log_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3689,7 +3898,7 @@ func (x *CatalogNode) String() string {
 func (*CatalogNode) ProtoMessage() {}
 
 func (x *CatalogNode) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[43]
+	mi := &file_log_v1_log_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3702,7 +3911,7 @@ func (x *CatalogNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogNode.ProtoReflect.Descriptor instead.
 func (*CatalogNode) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{43}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CatalogNode) GetName() string {
@@ -3772,7 +3981,7 @@ type CatalogKeyspace struct {
 
 func (x *CatalogKeyspace) Reset() {
 	*x = CatalogKeyspace{}
-	mi := &file_log_v1_log_proto_msgTypes[44]
+	mi := &file_log_v1_log_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3784,7 +3993,7 @@ func (x *CatalogKeyspace) String() string {
 func (*CatalogKeyspace) ProtoMessage() {}
 
 func (x *CatalogKeyspace) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[44]
+	mi := &file_log_v1_log_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3797,7 +4006,7 @@ func (x *CatalogKeyspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogKeyspace.ProtoReflect.Descriptor instead.
 func (*CatalogKeyspace) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{44}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CatalogKeyspace) GetId() uint64 {
@@ -3877,7 +4086,7 @@ type CatalogGroup struct {
 
 func (x *CatalogGroup) Reset() {
 	*x = CatalogGroup{}
-	mi := &file_log_v1_log_proto_msgTypes[45]
+	mi := &file_log_v1_log_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3889,7 +4098,7 @@ func (x *CatalogGroup) String() string {
 func (*CatalogGroup) ProtoMessage() {}
 
 func (x *CatalogGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[45]
+	mi := &file_log_v1_log_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3902,7 +4111,7 @@ func (x *CatalogGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogGroup.ProtoReflect.Descriptor instead.
 func (*CatalogGroup) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{45}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CatalogGroup) GetMembers() []string {
@@ -4180,7 +4389,10 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\bposition\x18\x04 \x01(\x04R\bposition\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\rR\aversion\x12\x14\n" +
 	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x12\n" +
-	"\x04deps\x18\a \x01(\fR\x04deps\"\x8b\x01\n" +
+	"\x04deps\x18\a \x01(\fR\x04deps\"5\n" +
+	"\aClosure\x12\x16\n" +
+	"\x06actors\x18\x01 \x03(\x06R\x06actors\x12\x12\n" +
+	"\x04ends\x18\x02 \x03(\x04R\x04ends\"\x8b\x01\n" +
 	"\tPlacement\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x18\n" +
@@ -4192,12 +4404,13 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\aentries\x18\x02 \x01(\v2\x16.dialkv.log.v1.EntriesH\x00R\aentries\x12&\n" +
 	"\x03ack\x18\x03 \x01(\v2\x12.dialkv.log.v1.AckH\x00R\x03ack\x125\n" +
 	"\bsnapshot\x18\x04 \x01(\v2\x17.dialkv.log.v1.SnapshotH\x00R\bsnapshotB\x06\n" +
-	"\x04kind\"|\n" +
+	"\x04kind\"\x92\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12-\n" +
 	"\x06vector\x18\x02 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\x06R\x05actor\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xaf\x01\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05lives\x18\x05 \x03(\x06R\x05lives\"\xaf\x01\n" +
 	"\aEntries\x12\x16\n" +
 	"\x06writes\x18\x01 \x03(\fR\x06writes\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\x04R\x05probe\x12-\n" +
@@ -4220,14 +4433,23 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\vSnapshotRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
 	"\bsiblings\x18\x02 \x01(\fR\bsiblings\x12&\n" +
-	"\x04held\x18\x03 \x03(\v2\x12.dialkv.log.v1.DotR\x04held\"D\n" +
+	"\x04held\x18\x03 \x03(\v2\x12.dialkv.log.v1.DotR\x04held\"~\n" +
 	"\tAPRequest\x12/\n" +
-	"\x03get\x18\x01 \x01(\v2\x1b.dialkv.log.v1.APGetRequestH\x00R\x03getB\x06\n" +
-	"\x04kind\"F\n" +
+	"\x03get\x18\x01 \x01(\v2\x1b.dialkv.log.v1.APGetRequestH\x00R\x03get\x128\n" +
+	"\x06report\x18\x02 \x01(\v2\x1e.dialkv.log.v1.APReportRequestH\x00R\x06reportB\x06\n" +
+	"\x04kind\"\x81\x01\n" +
 	"\n" +
 	"APResponse\x120\n" +
-	"\x03get\x18\x01 \x01(\v2\x1c.dialkv.log.v1.APGetResponseH\x00R\x03getB\x06\n" +
-	"\x04kind\"O\n" +
+	"\x03get\x18\x01 \x01(\v2\x1c.dialkv.log.v1.APGetResponseH\x00R\x03get\x129\n" +
+	"\x06report\x18\x02 \x01(\v2\x1f.dialkv.log.v1.APReportResponseH\x00R\x06reportB\x06\n" +
+	"\x04kind\"\x11\n" +
+	"\x0fAPReportRequest\"\x97\x01\n" +
+	"\x10APReportResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05actor\x18\x02 \x01(\x06R\x05actor\x12+\n" +
+	"\x05holds\x18\x03 \x01(\v2\x15.dialkv.log.v1.VectorR\x05holds\x12\x14\n" +
+	"\x05peers\x18\x04 \x03(\tR\x05peers\x12\x14\n" +
+	"\x05lives\x18\x05 \x03(\x06R\x05lives\"O\n" +
 	"\fAPGetRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x06vector\x18\x02 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\"\x86\x01\n" +
@@ -4280,7 +4502,7 @@ func file_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_log_v1_log_proto_goTypes = []any{
 	(Command_Op)(0),           // 0: dialkv.log.v1.Command.Op
 	(Command_Condition)(0),    // 1: dialkv.log.v1.Command.Condition
@@ -4319,20 +4541,23 @@ var file_log_v1_log_proto_goTypes = []any{
 	(*Sibling)(nil),           // 34: dialkv.log.v1.Sibling
 	(*Sum)(nil),               // 35: dialkv.log.v1.Sum
 	(*Vector)(nil),            // 36: dialkv.log.v1.Vector
-	(*Placement)(nil),         // 37: dialkv.log.v1.Placement
-	(*Frame)(nil),             // 38: dialkv.log.v1.Frame
-	(*Hello)(nil),             // 39: dialkv.log.v1.Hello
-	(*Entries)(nil),           // 40: dialkv.log.v1.Entries
-	(*Ack)(nil),               // 41: dialkv.log.v1.Ack
-	(*Snapshot)(nil),          // 42: dialkv.log.v1.Snapshot
-	(*SnapshotRow)(nil),       // 43: dialkv.log.v1.SnapshotRow
-	(*APRequest)(nil),         // 44: dialkv.log.v1.APRequest
-	(*APResponse)(nil),        // 45: dialkv.log.v1.APResponse
-	(*APGetRequest)(nil),      // 46: dialkv.log.v1.APGetRequest
-	(*APGetResponse)(nil),     // 47: dialkv.log.v1.APGetResponse
-	(*CatalogNode)(nil),       // 48: dialkv.log.v1.CatalogNode
-	(*CatalogKeyspace)(nil),   // 49: dialkv.log.v1.CatalogKeyspace
-	(*CatalogGroup)(nil),      // 50: dialkv.log.v1.CatalogGroup
+	(*Closure)(nil),           // 37: dialkv.log.v1.Closure
+	(*Placement)(nil),         // 38: dialkv.log.v1.Placement
+	(*Frame)(nil),             // 39: dialkv.log.v1.Frame
+	(*Hello)(nil),             // 40: dialkv.log.v1.Hello
+	(*Entries)(nil),           // 41: dialkv.log.v1.Entries
+	(*Ack)(nil),               // 42: dialkv.log.v1.Ack
+	(*Snapshot)(nil),          // 43: dialkv.log.v1.Snapshot
+	(*SnapshotRow)(nil),       // 44: dialkv.log.v1.SnapshotRow
+	(*APRequest)(nil),         // 45: dialkv.log.v1.APRequest
+	(*APResponse)(nil),        // 46: dialkv.log.v1.APResponse
+	(*APReportRequest)(nil),   // 47: dialkv.log.v1.APReportRequest
+	(*APReportResponse)(nil),  // 48: dialkv.log.v1.APReportResponse
+	(*APGetRequest)(nil),      // 49: dialkv.log.v1.APGetRequest
+	(*APGetResponse)(nil),     // 50: dialkv.log.v1.APGetResponse
+	(*CatalogNode)(nil),       // 51: dialkv.log.v1.CatalogNode
+	(*CatalogKeyspace)(nil),   // 52: dialkv.log.v1.CatalogKeyspace
+	(*CatalogGroup)(nil),      // 53: dialkv.log.v1.CatalogGroup
 }
 var file_log_v1_log_proto_depIdxs = []int32{
 	6,  // 0: dialkv.log.v1.Batch.commands:type_name -> dialkv.log.v1.Command
@@ -4364,28 +4589,31 @@ var file_log_v1_log_proto_depIdxs = []int32{
 	34, // 26: dialkv.log.v1.Siblings.siblings:type_name -> dialkv.log.v1.Sibling
 	35, // 27: dialkv.log.v1.Sibling.sum:type_name -> dialkv.log.v1.Sum
 	31, // 28: dialkv.log.v1.Sum.by:type_name -> dialkv.log.v1.Dot
-	39, // 29: dialkv.log.v1.Frame.hello:type_name -> dialkv.log.v1.Hello
-	40, // 30: dialkv.log.v1.Frame.entries:type_name -> dialkv.log.v1.Entries
-	41, // 31: dialkv.log.v1.Frame.ack:type_name -> dialkv.log.v1.Ack
-	42, // 32: dialkv.log.v1.Frame.snapshot:type_name -> dialkv.log.v1.Snapshot
+	40, // 29: dialkv.log.v1.Frame.hello:type_name -> dialkv.log.v1.Hello
+	41, // 30: dialkv.log.v1.Frame.entries:type_name -> dialkv.log.v1.Entries
+	42, // 31: dialkv.log.v1.Frame.ack:type_name -> dialkv.log.v1.Ack
+	43, // 32: dialkv.log.v1.Frame.snapshot:type_name -> dialkv.log.v1.Snapshot
 	36, // 33: dialkv.log.v1.Hello.vector:type_name -> dialkv.log.v1.Vector
 	36, // 34: dialkv.log.v1.Entries.vector:type_name -> dialkv.log.v1.Vector
 	36, // 35: dialkv.log.v1.Ack.durable:type_name -> dialkv.log.v1.Vector
 	36, // 36: dialkv.log.v1.Snapshot.vector:type_name -> dialkv.log.v1.Vector
-	43, // 37: dialkv.log.v1.Snapshot.rows:type_name -> dialkv.log.v1.SnapshotRow
+	44, // 37: dialkv.log.v1.Snapshot.rows:type_name -> dialkv.log.v1.SnapshotRow
 	31, // 38: dialkv.log.v1.SnapshotRow.held:type_name -> dialkv.log.v1.Dot
-	46, // 39: dialkv.log.v1.APRequest.get:type_name -> dialkv.log.v1.APGetRequest
-	47, // 40: dialkv.log.v1.APResponse.get:type_name -> dialkv.log.v1.APGetResponse
-	36, // 41: dialkv.log.v1.APGetRequest.vector:type_name -> dialkv.log.v1.Vector
-	36, // 42: dialkv.log.v1.APGetResponse.vector:type_name -> dialkv.log.v1.Vector
-	34, // 43: dialkv.log.v1.APGetResponse.siblings:type_name -> dialkv.log.v1.Sibling
-	4,  // 44: dialkv.log.v1.CatalogNode.state:type_name -> dialkv.log.v1.CatalogNode.State
-	50, // 45: dialkv.log.v1.CatalogKeyspace.placement:type_name -> dialkv.log.v1.CatalogGroup
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	49, // 39: dialkv.log.v1.APRequest.get:type_name -> dialkv.log.v1.APGetRequest
+	47, // 40: dialkv.log.v1.APRequest.report:type_name -> dialkv.log.v1.APReportRequest
+	50, // 41: dialkv.log.v1.APResponse.get:type_name -> dialkv.log.v1.APGetResponse
+	48, // 42: dialkv.log.v1.APResponse.report:type_name -> dialkv.log.v1.APReportResponse
+	36, // 43: dialkv.log.v1.APReportResponse.holds:type_name -> dialkv.log.v1.Vector
+	36, // 44: dialkv.log.v1.APGetRequest.vector:type_name -> dialkv.log.v1.Vector
+	36, // 45: dialkv.log.v1.APGetResponse.vector:type_name -> dialkv.log.v1.Vector
+	34, // 46: dialkv.log.v1.APGetResponse.siblings:type_name -> dialkv.log.v1.Sibling
+	4,  // 47: dialkv.log.v1.CatalogNode.state:type_name -> dialkv.log.v1.CatalogNode.State
+	53, // 48: dialkv.log.v1.CatalogKeyspace.placement:type_name -> dialkv.log.v1.CatalogGroup
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_log_v1_log_proto_init() }
@@ -4403,17 +4631,19 @@ func file_log_v1_log_proto_init() {
 		(*CPResponse_ReadIndex)(nil),
 		(*CPResponse_Applied)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[33].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[34].OneofWrappers = []any{
 		(*Frame_Hello)(nil),
 		(*Frame_Entries)(nil),
 		(*Frame_Ack)(nil),
 		(*Frame_Snapshot)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[39].OneofWrappers = []any{
-		(*APRequest_Get)(nil),
-	}
 	file_log_v1_log_proto_msgTypes[40].OneofWrappers = []any{
+		(*APRequest_Get)(nil),
+		(*APRequest_Report)(nil),
+	}
+	file_log_v1_log_proto_msgTypes[41].OneofWrappers = []any{
 		(*APResponse_Get)(nil),
+		(*APResponse_Report)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4421,7 +4651,7 @@ func file_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_log_v1_log_proto_rawDesc), len(file_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   46,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -37,6 +37,7 @@ const (
 	M37 = false // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
 	M39 = false // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
 	M44 = false // cp: a leader counts its own copy of an entry before its disk has it → durability
+	M45 = false // ap: an actor is closed at what one member holds, whatever others do → TestActorIsNotClosedWhileAMemberLacksSomethingOfIt
 )
 
 // Name is the bug that is switched on: in this build none, which is "".

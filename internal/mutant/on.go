@@ -46,6 +46,7 @@ var (
 	M37 = name == "M37" // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
 	M39 = name == "M39" // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
 	M44 = name == "M44" // cp: a leader counts its own copy of an entry before its disk has it → durability
+	M45 = name == "M45" // ap: an actor is closed at what one member holds, whatever others do → TestActorIsNotClosedWhileAMemberLacksSomethingOfIt
 )
 
 // Name is the bug that is switched on, or "".

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/dialkv/dialkv/store"
@@ -12,6 +13,13 @@ import (
 // maxComponents bounds an entry. One component is left behind by every start of
 // a process that wrote, so thousands mean something is wrong.
 const maxComponents = 4096
+
+// Two ids are of no actor. The N of ClosedID is a number: the entry includes all that actors
+// wrote which were closed up to it. That of ClosedSum is how many writes those are.
+const (
+	ClosedID  = math.MaxUint64
+	ClosedSum = math.MaxUint64 - 1
+)
 
 // Component says: everything that ID wrote up to and including N. On ap an ID is
 // an actor; a cp group has the one component 0, whose N is a revision.
@@ -70,7 +78,9 @@ func DecodeEntry(e store.Entry) ([]Component, error) {
 func Sum(e store.Entry) (sum uint64, err error) {
 	components, err := DecodeEntry(e)
 	for _, c := range components {
-		sum += c.N
+		if c.ID != ClosedID {
+			sum += c.N
+		}
 	}
 	return sum, err
 }

@@ -70,8 +70,8 @@ const keepPart = 8
 type Replica struct {
 	cfg   Config
 	space *engine.Space
-	actor causal.Actor
-	state *state // owned by Run's goroutine, the applier
+	actor atomic.Uint64 // see life
+	state *state        // owned by Run's goroutine, the applier
 
 	local  chan *localWrite  // waiting for the applier
 	remote chan *remoteBatch // one at most for each stream
@@ -84,6 +84,7 @@ type Replica struct {
 	settled settled // owned by the applier
 	placed  atomic.Pointer[placed]
 	fresh   *freshness
+	lives   *lives
 	clocks  *clocks
 	heard   atomic.Pointer[time.Time] // when a frame came from any peer
 	running atomic.Bool
@@ -115,7 +116,7 @@ func Open(cfg Config) (*Replica, error) {
 	r := &Replica{
 		cfg:     cfg,
 		space:   space,
-		actor:   newActor(),
+		lives:   newLives(state.lives),
 		state:   state,
 		local:   make(chan *localWrite, queueLen),
 		remote:  make(chan *remoteBatch),
@@ -129,8 +130,22 @@ func Open(cfg Config) (*Replica, error) {
 		fresh:   newFreshness(placed),
 	}
 	r.placed.Store(placed)
-	state.own, state.closed = r.actor, !placed.isMember()
-	return r, nil
+	state.closed = !placed.isMember()
+	return r, r.begin()
+}
+
+// life is the actor that this replica is.
+func (r *Replica) life() causal.Actor { return causal.Actor(r.actor.Load()) }
+
+// begin makes the replica another actor.
+func (r *Replica) begin() error {
+	a := newActor()
+	if err := r.state.live(a); err != nil {
+		return fmt.Errorf("ap: open group %s: %w", r.cfg.Group, err)
+	}
+	r.actor.Store(uint64(a))
+	r.state.own = a
+	return nil
 }
 
 // newActor draws the name of this life. It never comes from the disk: a replica
@@ -140,7 +155,7 @@ func newActor() causal.Actor {
 	var b [8]byte
 	for {
 		_, _ = rand.Read(b[:]) // never fails
-		if a := causal.Actor(binary.BigEndian.Uint64(b[:])); a != 0 {
+		if a := causal.Actor(binary.BigEndian.Uint64(b[:])); a != 0 && a < closedSum {
 			return a
 		}
 	}
@@ -222,39 +237,4 @@ func (r *Replica) signed(op string, err error) error {
 	e := *store.AsError(err)
 	e.Op, e.Group, e.Node = op, r.cfg.Group, r.cfg.Node
 	return &e
-}
-
-// await returns when the published view covers need, at the latest when ctx ends.
-func (r *Replica) await(ctx context.Context, op string, need causal.Vector) (waited time.Duration, err error) {
-	began := time.Now()
-	for {
-		vector, changed, err := r.views.peek()
-		if err != nil {
-			return 0, r.signed(op, err)
-		}
-		if vector != nil && vector.Covers(need) {
-			return time.Since(began), nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return 0, r.unreachable(ctx, op, vector, need)
-		}
-	}
-}
-
-func (r *Replica) unreachable(ctx context.Context, op string, have, need causal.Vector) *store.Error {
-	var e *store.Error
-	if have == nil {
-		e = r.fault(store.Unavailable, op, "the replica has not started", "another replica")
-	} else {
-		missing := have.Missing(need)
-		const most = 4
-		names := fmt.Sprint(missing[:min(most, len(missing))])
-		e = r.fault(store.SessionUnreachable, op,
-			fmt.Sprintf("this replica has not seen what the session has: of %d actors, up to %s", len(missing), names),
-			"the node the session used before, a longer timeout, or --level eventual if older is acceptable")
-	}
-	e.Cause = context.Cause(ctx)
-	return e
 }

@@ -25,6 +25,7 @@ const viewAge = 10 * time.Second
 type localWrite struct {
 	cmd     store.Command
 	context *causal.Context // nil: the writer has read nothing
+	closed  uint64          // up to which number the context has what was closed
 	deps    token.Deps      // what it has seen of other groups
 	fate    atomic.Int32    // waiting, then taken or abandoned
 
@@ -282,7 +283,7 @@ func (r *Replica) execute(g *group, w *localWrite) (executed, error) {
 	if err != nil {
 		return did, err
 	}
-	did.dot = causal.Dot{Actor: r.actor, N: r.state.vector[r.actor] + 1}
+	did.dot = r.nextDot()
 	write.Dot, write.Stamp = did.dot, r.state.clock.Next(r.clocks.now())
 	write.Deadline = deadlineOf(r.cfg.Clock(), w.cmd.TTL)
 	e := &entry{key: w.cmd.Key, request: w.cmd.Request, deps: deps, Write: write}
@@ -294,6 +295,11 @@ func (r *Replica) execute(g *group, w *localWrite) (executed, error) {
 		return did, err
 	}
 	return did, r.state.remember(w.cmd.Request, did)
+}
+
+func (r *Replica) nextDot() causal.Dot {
+	a := r.life()
+	return causal.Dot{Actor: a, N: r.state.vector[a] + 1}
 }
 
 func notTaken() error {
@@ -324,6 +330,10 @@ func (r *Replica) applyRemote(g *group, b *remoteBatch) error {
 			b.err = errGap{e.Dot, have}
 			return nil
 		}
+		if end, closed := r.state.closures.End(e.Dot.Actor); closed && e.Dot.N > end {
+			b.err = garbage("the write %s is of an actor that was closed at %d", e.Dot, end)
+			return nil
+		}
 		if err := r.applyEntry(g, e); err != nil {
 			return err
 		}
@@ -345,7 +355,7 @@ func (r *Replica) writeAgain(g *group, old *entry) error {
 		return nil
 	}
 	e := &entry{key: old.key, Write: old.Write}
-	e.Dot = causal.Dot{Actor: r.actor, N: r.state.vector[r.actor] + 1}
+	e.Dot = r.nextDot()
 	e.Stamp, e.Supersedes = r.state.clock.Next(now), []causal.Dot{old.Dot}
 	if err := e.encode(); err != nil {
 		return fmt.Errorf("encode an entry: %w", err)

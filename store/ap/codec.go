@@ -21,11 +21,13 @@ const (
 	rowBase      = 'b' // → Vector: where the log is cut off
 	rowCut       = 'c' // position → Vector: where it may be
 	rowDeadline  = 'd' // when due, actor, number → key of a value that ends
+	rowClosure   = 'e' // number → Closure
 	rowGone      = 'g' // key → nothing: that key keeps something of a delete
 	rowInstall   = 'i' // → Vector: of a snapshot that is being merged; the rows are staged
 	rowKey       = 'k' // key → Siblings; no row for a key without any
 	rowLog       = 'l' // position → Write
 	rowSelf      = 'm' // → Vector: what the replica is
+	rowLife      = 'o' // actor → nothing: as whom this replica has run, and was not closed
 	rowMilestone = 'p' // actor, number → position of that write in the log
 	rowPlacement = 'n' // → Placement
 	rowRequest   = 'r' // session, number → Executed
@@ -268,29 +270,4 @@ func vectorOf(pb *logpb.Vector) (causal.Vector, error) {
 		v[causal.Actor(a)] = numbers[i]
 	}
 	return v, nil
-}
-
-// encodeDots writes dots of different actors in the form of a session's entry.
-func encodeDots(dots []causal.Dot) store.Entry {
-	components := make([]token.Component, len(dots))
-	for i, d := range dots {
-		components[i] = token.Component{ID: uint64(d.Actor), N: d.N}
-	}
-	return token.EncodeEntry(components)
-}
-
-// decodeDots reads what a client brought; it is checked for form, not for truth.
-func decodeDots(e store.Entry) ([]causal.Dot, error) {
-	if len(e) == 0 {
-		return nil, nil
-	}
-	components, err := token.DecodeEntry(e)
-	if err != nil {
-		return nil, err
-	}
-	dots := make([]causal.Dot, len(components))
-	for i, c := range components {
-		dots[i] = causal.Dot{Actor: causal.Actor(c.ID), N: c.N}
-	}
-	return dots, nil
 }

@@ -20,7 +20,7 @@ func TestEveryLifeHasAnActorOfItsOwn(t *testing.T) {
 	run(t, 1, Config{Durability: store.OS}, func(w *world) {
 		actors := map[causal.Actor]bool{}
 		for i := range 10 {
-			actors[w.at("n1").actor] = true
+			actors[w.at("n1").life()] = true
 			w.put("n1", "k", fmt.Sprint(i))
 			w.crash("n1")
 			w.start("n1")
@@ -156,7 +156,7 @@ func TestCursorBeginsNearWhatThePeerLacks(t *testing.T) {
 			2*milestone + 17: 2 * milestone,
 			3*milestone + 10: 3*milestone + 10,
 		} {
-			got, err := cursorOf(v, causal.Vector{r.actor: have})
+			got, err := cursorOf(v, causal.Vector{r.life(): have})
 			if err != nil || got != want {
 				t.Errorf("with %d the cursor begins behind %d, want %d (%v)", have, got, want, err)
 			}

@@ -2,7 +2,6 @@ package ap
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"github.com/dialkv/dialkv/internal/mutant"
@@ -48,12 +47,12 @@ func (r *Replica) Deps() token.Deps {
 
 // Holds reports whether this replica shows what the entry names.
 func (r *Replica) Holds(e store.Entry) bool {
-	dots, err := decodeDots(e)
+	n, err := decodeNeed(e)
 	if err != nil || !r.placed.Load().serves() {
 		return false
 	}
-	vector, _, err := r.views.peek()
-	return err == nil && vector.Covers(causal.VectorOf(dots...))
+	v, _, err := r.views.latest()
+	return err == nil && v != nil && v.met(n)
 }
 
 // Settle drops from what the writes depend on elsewhere what all members of those groups
@@ -85,26 +84,34 @@ func (r *Replica) Settle(_ context.Context, settled token.Deps) error {
 // not here, went with a member that was given up, or with what a node lost.
 func (r *Replica) Settled(_ context.Context, noted store.Entry, ago time.Duration) (store.Entry, error) {
 	now := time.Now()
-	here, _, err := r.views.peek()
+	here, known, _, err := r.views.seen()
 	if err != nil {
 		return nil, r.signed("settled", err)
 	}
-	dots, err := decodeDots(noted)
+	n, err := decodeNeed(noted)
 	if err != nil {
 		return nil, r.signed("settled", err)
 	}
 	all := causal.Vector{}
 	if r.syncs() {
-		all = maps.Clone(here)
+		all = here.Clone()
 		p := r.placed.Load()
 		for _, peer := range p.peers {
 			all.Meet(r.acks.heldAt(peer, p.Epoch))
 		}
 	}
-	if age, fresh := r.fresh.age(now, here); fresh && age < ago && r.placed.Load().serves() {
-		for _, d := range here.Missing(causal.VectorOf(dots...)) {
-			all[d.Actor] = d.N
+	settled := short(all, known, known.Covered(all, 0))
+	for a := range n.Vector { // what is noted may name an actor that was closed since
+		if all[a] > 0 {
+			settled.Vector[a] = all[a]
 		}
 	}
-	return encodeDots(all.Dots()), nil
+	lost := known.Beyond(n.Vector)
+	if age, fresh := r.fresh.age(now, here); fresh && age < ago && r.placed.Load().serves() {
+		lost = here.Missing(n.Vector)
+	}
+	for _, d := range lost {
+		settled.Vector[d.Actor] = d.N
+	}
+	return encodeDots(settled.dots(known)), nil
 }

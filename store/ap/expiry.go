@@ -187,7 +187,7 @@ func (r *Replica) expire(g *group) error {
 // end logs the delete of exactly one value. One that was put meanwhile stays.
 func (r *Replica) end(g *group, o overdue) error {
 	e := &entry{key: o.key, expired: true, Write: causal.Write{
-		Dot:        causal.Dot{Actor: r.actor, N: r.state.vector[r.actor] + 1},
+		Dot:        r.nextDot(),
 		Stamp:      r.state.clock.Next(r.cfg.Clock()),
 		Supersedes: []causal.Dot{o.dot},
 		Delete:     true,

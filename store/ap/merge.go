@@ -61,6 +61,9 @@ func (r *Replica) beginMerge(m *merger) error {
 	if r.state.merging {
 		return errMerging
 	}
+	if err := r.state.possible(m.theirs); err != nil {
+		return err
+	}
 	ours, _, err := r.views.acquire()
 	if err != nil {
 		return err
@@ -162,6 +165,9 @@ func (m *merger) install(peer string) error {
 			return errLeaving
 		case !m.r.placed.Load().isPeer(peer):
 			return errStranger
+		}
+		if err := m.r.state.possible(m.theirs); err != nil {
+			return err
 		}
 		if err := m.r.state.install(m.theirs, m.deps, m.r.syncs()); err != nil {
 			return storageError{err}

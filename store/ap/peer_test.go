@@ -53,7 +53,7 @@ func (r *recorder) Recv() ([]byte, error) { return nil, errors.New("nothing") }
 // framesOf encodes a hello and then frames.
 func framesOf(t *testing.T, frames ...*logpb.Frame) [][]byte {
 	var r recorder
-	if err := sendHello(&r, 1, 0, nil); err != nil {
+	if err := sendHello(&r, 1, 0, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range frames {

@@ -130,6 +130,13 @@ func (r *Replica) place(p *placed) error {
 	if err := p.keep(r.space); err != nil {
 		return storageError{err}
 	}
+	// Who was out meanwhile may have been closed.
+	comes := slices.Contains(p.Joining, p.node) && !slices.Contains(r.placed.Load().Joining, p.node)
+	if comes {
+		if err := r.begin(); err != nil {
+			return storageError{err}
+		}
+	}
 	r.state.closed, r.departed = !p.isMember(), false
 	r.settled = newSettled(p.peers)
 	r.acks.place(p)

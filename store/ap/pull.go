@@ -92,6 +92,7 @@ type puller struct {
 	probes *probes
 
 	incoming *incoming // a snapshot on its way; read's
+	ended    func()    // when nothing can come any more; read's, nil before the hello
 }
 
 // pullOnce returns why the stream ended; both its goroutines have.
@@ -112,6 +113,9 @@ func (r *Replica) pullOnce(ctx context.Context, peer string) error {
 	}()
 	err = p.read(quiet)
 	p.dropSnapshot()
+	if p.ended != nil {
+		p.ended()
+	}
 	if errors.As(err, new(errGarbage)) {
 		r.cfg.Events.Refused(peer, err)
 	}
@@ -128,7 +132,7 @@ func (p *puller) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := sendHello(p.stream, p.r.actor, epoch, vector); err != nil {
+	if err := sendHello(p.stream, p.r.life(), epoch, vector, p.r.lives.all()); err != nil {
 		return err
 	}
 	beat := time.NewTicker(heartbeat)
@@ -177,9 +181,11 @@ func (p *puller) ack(vector causal.Vector, epoch uint64, probe bool) error {
 // read applies what comes. It stops quiet while a frame is being applied: a slow
 // disk here is not a silent peer.
 func (p *puller) read(quiet *time.Timer) error {
-	if _, _, err := recvHello(p.stream); err != nil {
+	hello, _, err := recvHello(p.stream)
+	if err != nil {
 		return err
 	}
+	p.ended = p.r.lives.hear(p.peer, causal.Actor(hello.Actor))
 	p.r.fresh.reopened(p.peer)
 	p.r.cfg.Events.Connected(p.peer)
 	for {

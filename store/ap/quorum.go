@@ -45,12 +45,9 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 		proof.Waited += time.Since(began)
 		proof.WaitedFor = "a majority"
 	}
-	proof.Vector = saw.vector.String()
-	page := store.Page{
-		Entry:   encodeDots(saw.vector.Dots()),
-		Context: encodeDots(causal.Context{Seen: saw.vector}.Dots()),
-		Deps:    saw.deps.Encode(),
-	}
+	seen := short(saw.vector, v.closures, v.covered) // what v covers, the join does
+	proof.Vector = seen.text()
+	page := store.Page{Entry: encodeDots(seen.dots(v.closures)), Context: encodeContext(seen, v.closures), Deps: saw.deps.Encode()}
 	if alive := causal.Alive(saw.siblings); len(alive) > 0 {
 		page.Items = []store.Item{r.shown(q.Key, alive, q.Siblings)}
 	}
@@ -127,17 +124,26 @@ func (r *Replica) askUntil(ctx context.Context, peer string, question *logpb.APG
 	}
 }
 
-func (r *Replica) askGet(ctx context.Context, peer string, question *logpb.APGetRequest) (sight, error) {
-	b, err := proto.Marshal(&logpb.APRequest{Kind: &logpb.APRequest_Get{Get: question}})
+// ask puts a question to another member.
+func (r *Replica) ask(ctx context.Context, peer string, question *logpb.APRequest) (*logpb.APResponse, error) {
+	b, err := proto.Marshal(question)
 	if err != nil {
-		return sight{}, fmt.Errorf("encode a question: %w", err)
+		return nil, fmt.Errorf("encode a question: %w", err)
 	}
 	if b, err = r.cfg.Peers.Call(ctx, peer, b); err != nil {
-		return sight{}, err
+		return nil, err
 	}
 	var pb logpb.APResponse
 	if err := proto.Unmarshal(b, &pb); err != nil {
-		return sight{}, garbage("the answer to a quorum read: %w", err)
+		return nil, garbage("the answer to a question: %w", err)
+	}
+	return &pb, nil
+}
+
+func (r *Replica) askGet(ctx context.Context, peer string, question *logpb.APGetRequest) (sight, error) {
+	pb, err := r.ask(ctx, peer, &logpb.APRequest{Kind: &logpb.APRequest_Get{Get: question}})
+	if err != nil {
+		return sight{}, err
 	}
 	if pb.GetGet() == nil {
 		return sight{}, garbage("the answer to a quorum read is something else")
@@ -145,6 +151,9 @@ func (r *Replica) askGet(ctx context.Context, peer string, question *logpb.APGet
 	vector, err := recvVector(pb.GetGet().Vector)
 	if err != nil {
 		return sight{}, err
+	}
+	if _, known, _, err := r.views.seen(); err == nil && len(known.Beyond(vector)) > 0 {
+		return sight{}, garbage("the answer to a quorum read includes %s, of an actor that was closed before", known.Beyond(vector)[0])
 	}
 	siblings, err := siblingsOf(pb.GetGet().Siblings)
 	if err != nil {
@@ -165,45 +174,62 @@ func (r *Replica) askGet(ctx context.Context, peer string, question *logpb.APGet
 	return sight{vector, siblings, deps}, nil
 }
 
-// ServeCall answers a question of another member: what this replica's view shows of a
-// key. A value that the asker's vector covers is left away, as the asker has it or
-// has superseded it. An asker that knows more than this replica makes it hurry.
+// ServeCall answers a question of another member.
 func (r *Replica) ServeCall(ctx context.Context, from string, payload []byte) ([]byte, error) {
 	if !r.placed.Load().isPeer(from) {
 		return nil, r.fault(store.Denied, "peer", fmt.Sprintf("%q is not another member of the group", from), "")
 	}
 	var request logpb.APRequest
-	if err := proto.Unmarshal(payload, &request); err != nil || request.GetGet() == nil {
+	if err := proto.Unmarshal(payload, &request); err != nil || request.Kind == nil {
 		return nil, r.fault(store.Invalid, "peer", "a call from "+from+" asks nothing this release knows", "")
 	}
-	theirs, err := vectorOf(request.GetGet().Vector)
+	if _, err := r.await(ctx, "peer", need{}); err != nil {
+		return nil, err
+	}
+	answer, err := &logpb.APResponse{}, error(nil)
+	if request.GetReport() != nil {
+		var said *logpb.APReportResponse
+		said, err = r.serveReport()
+		answer.Kind = &logpb.APResponse_Report{Report: said}
+	} else {
+		var got *logpb.APGetResponse
+		got, err = r.serveGet(from, request.GetGet())
+		answer.Kind = &logpb.APResponse_Get{Get: got}
+	}
+	if err != nil {
+		return nil, r.signed("peer", err)
+	}
+	b, err := proto.Marshal(answer)
+	return b, r.signed("peer", err)
+}
+
+// serveGet says what this replica's view shows of a key. A value that the asker's vector
+// covers is left away, as the asker has it or has superseded it. An asker that knows more
+// than this replica makes it hurry.
+func (r *Replica) serveGet(from string, question *logpb.APGetRequest) (*logpb.APGetResponse, error) {
+	theirs, err := vectorOf(question.Vector)
 	if err != nil {
 		return nil, r.fault(store.Invalid, "peer", "a call from "+from+": "+err.Error(), "")
-	}
-	if _, err := r.await(ctx, "peer", nil); err != nil {
-		return nil, err
 	}
 	if err := r.absent("peer"); err != nil {
 		return nil, err
 	}
 	v, _, err := r.views.acquire()
 	if err != nil {
-		return nil, r.signed("peer", err)
+		return nil, err
 	}
 	defer r.views.release(v)
 	if !v.vector.Covers(theirs) {
 		r.fresh.hurry(from)
 	}
-	siblings, err := v.siblings(request.GetGet().Key)
+	siblings, err := v.siblings(question.Key)
 	if err != nil {
-		return nil, r.signed("peer", unreadable(err))
+		return nil, unreadable(err)
 	}
 	for i := range siblings {
 		if theirs.Has(siblings[i].Dot) {
 			siblings[i].Value = nil
 		}
 	}
-	answer := &logpb.APGetResponse{Vector: protoVector(v.vector), Siblings: protoSiblings(siblings), Deps: v.others()}
-	b, err := proto.Marshal(&logpb.APResponse{Kind: &logpb.APResponse_Get{Get: answer}})
-	return b, r.signed("peer", err)
+	return &logpb.APGetResponse{Vector: protoVector(v.vector), Siblings: protoSiblings(siblings), Deps: v.others()}, nil
 }

@@ -28,7 +28,7 @@ func (r *Replica) Read(ctx context.Context, q store.Query) (store.Page, error) {
 		op = "scan"
 	}
 	taken := time.Now()
-	need, err := r.needs(q)
+	needed, err := r.needs(q)
 	if err = cmp.Or(err, r.absent(op)); err != nil {
 		return store.Page{}, r.signed(op, err)
 	}
@@ -36,11 +36,11 @@ func (r *Replica) Read(ctx context.Context, q store.Query) (store.Page, error) {
 		page, err := r.nextPage(ctx, q, taken)
 		return page, r.signed(op, unreadable(err))
 	}
-	waited, err := r.await(ctx, op, need)
+	waited, err := r.await(ctx, op, needed)
 	if err != nil {
 		return store.Page{}, err
 	}
-	proof := r.proof("", waited, len(need) > 0)
+	proof := r.proof("", waited, !needed.empty())
 	if q.Level == store.Bounded {
 		if err := r.provedWithin(ctx, taken, q.Bound, &proof); err != nil {
 			return store.Page{}, r.signed(op, err)
@@ -87,19 +87,19 @@ func (r *Replica) answer(ctx context.Context, v *view, q store.Query, proof *sto
 }
 
 // needs returns what the view must cover to serve q, or why q is refused.
-func (r *Replica) needs(q store.Query) (causal.Vector, error) {
+func (r *Replica) needs(q store.Query) (need, error) {
 	if err := q.Check(); err != nil {
-		return nil, err
+		return need{}, err
 	}
 	if q.Leases {
-		return nil, noLease()
+		return need{}, noLease()
 	}
 	switch q.Level.Or(store.AP) {
 	case store.Eventual:
-		return nil, nil
+		return need{}, nil
 	case store.Quorum:
 		if q.Scan() {
-			return nil, &store.Error{
+			return need{}, &store.Error{
 				Code: store.LevelUnsupported, Msg: "an ap keyspace is not scanned at level quorum: replicas at different vectors have no page in common",
 				Try: "a get, or a scan with --level bounded:2s or causal",
 			}
@@ -107,17 +107,16 @@ func (r *Replica) needs(q store.Query) (causal.Vector, error) {
 		fallthrough
 	case store.Bounded, store.Monotonic, store.ReadYourWrites, store.Causal:
 		if mutant.M10 {
-			return nil, nil
+			return need{}, nil
 		}
-		dots, err := decodeDots(q.After)
-		return causal.VectorOf(dots...), err
+		return decodeNeed(q.After)
 	case store.Strong:
-		return nil, &store.Error{
+		return need{}, &store.Error{
 			Code: store.LevelUnsupported, Msg: "an ap keyspace has no strong reads: every side of a cut takes writes",
 			Try: "--level causal, or a cp keyspace",
 		}
 	}
-	return nil, &store.Error{Code: store.Invalid, Msg: q.Level.String() + " is not known", Try: "eventual, bounded, monotonic, read-your-writes, causal or quorum"}
+	return need{}, &store.Error{Code: store.Invalid, Msg: q.Level.String() + " is not known", Try: "eventual, bounded, monotonic, read-your-writes, causal or quorum"}
 }
 
 // unreadable classifies what reading a view can bring.

@@ -17,6 +17,7 @@ import (
 // says where the peer is.
 type source struct {
 	r      *Replica
+	life   causal.Actor // as whom the stream was begun
 	peer   string
 	stream Stream
 	alive  chan struct{} // of one: a frame has come
@@ -38,12 +39,12 @@ func (r *Replica) ServeStream(ctx context.Context, from string, s Stream) error 
 	if !r.placed.Load().isPeer(from) {
 		return r.fault(store.Denied, "stream", fmt.Sprintf("%q is not another member of the group", from), "")
 	}
-	if _, err := r.await(ctx, "stream", nil); err != nil {
+	if _, err := r.await(ctx, "stream", need{}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	src := &source{r: r, peer: from, stream: s, alive: make(chan struct{}, 1), news: make(chan struct{}, 1)}
+	src := &source{r: r, life: r.life(), peer: from, stream: s, alive: make(chan struct{}, 1), news: make(chan struct{}, 1)}
 	ended := make(chan error, 2)
 	go func() { ended <- src.receive() }()
 	go func() { ended <- src.send(ctx) }()
@@ -62,6 +63,9 @@ func (s *source) watch(ctx context.Context, ended <-chan error) error {
 		members := s.r.placed.Load()
 		if !members.isPeer(s.peer) {
 			return errStranger
+		}
+		if s.life != s.r.life() {
+			return errAnother
 		}
 		select {
 		case <-members.next:
@@ -85,6 +89,7 @@ func (s *source) receive() error {
 	if err != nil {
 		return err
 	}
+	s.r.meet(hello)
 	life := s.r.acks.greet(s.peer, durable, hello.Epoch)
 	s.heard(durable, 0)
 	for {
@@ -203,7 +208,7 @@ func (s *source) begin() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return cursor, sendHello(s.stream, s.r.actor, s.r.placed.Load().Epoch, vector)
+	return cursor, sendHello(s.stream, s.life, s.r.placed.Load().Epoch, vector, nil)
 }
 
 // look is what a source sees behind its cursor.
@@ -269,7 +274,7 @@ func (s *source) collect(l *look, v *view) error {
 			l.behind = true
 			break
 		}
-		skip := merged != nil || have.Has(d) || mutant.M9 && d.Actor != s.r.actor
+		skip := merged != nil || have.Has(d) || mutant.M9 && d.Actor != s.r.life()
 		if !skip && len(l.frame.Writes) > 0 && size+len(raw) > frameBytes {
 			break
 		}

@@ -34,10 +34,13 @@ type state struct {
 	remote   uint64 // entries applied from peers, this life
 	clock    causal.Clock
 	requests *requests
-	prune    bool       // planted bug M17: only the winner of a key is kept
-	merging  bool       // a snapshot is on its way in, and nothing else from peers is applied
-	deps     token.Deps // what the writes depend on in other groups
-	closed   bool       // nothing from peers is applied: the replica is about to leave, or has left
+	prune    bool             // planted bug M17: only the winner of a key is kept
+	merging  bool             // a snapshot is on its way in, and nothing else from peers is applied
+	deps     token.Deps       // what the writes depend on in other groups
+	lives    []causal.Actor   // as whom the replica ran before, and was not closed
+	closures *causal.Closures // of actors
+	covered  uint64           // all that was closed up to this number is in vector
+	closed   bool             // nothing from peers is applied: the replica is about to leave, or has left
 
 	batch   *engine.Batch
 	pending map[string][]causal.Sibling // keys that the batch changes
@@ -55,11 +58,11 @@ func load(space *engine.Space, cutEvery, grace uint64) (*state, error) {
 	if found {
 		err = s.loadSelf(self)
 	}
-	if err != nil {
+	if err = errors.Join(err, s.loadClosures()); err != nil {
 		return nil, err
 	}
 	s.next = 1 // a look at the rows will say
-	return s, s.resume()
+	return s, errors.Join(s.resume(), s.foreign())
 }
 
 func (s *state) loadSelf(self []byte) (err error) {

@@ -104,7 +104,7 @@ func (r *Replica) count(w *localWrite, siblings []causal.Sibling) (causal.Write,
 		}
 		return write, did, nil
 	}
-	write.Supersedes, c.Totals = causal.Counted(siblings, r.actor)
+	write.Supersedes, c.Totals = causal.Counted(siblings, r.life())
 	if len(write.Supersedes) == 0 && len(siblings) >= maxCounting {
 		return write, did, &store.Error{
 			Code: store.TooManySiblings,

@@ -19,6 +19,8 @@ type view struct {
 	remote   uint64     // how many of its writes came from peers since Run began
 	recent   []logged   // the end of its log: what the last commit added, for those who keep up
 	deps     token.Deps // what its writes depend on in other groups
+	closures *causal.Closures
+	covered  uint64 // all that was closed up to this number is in vector
 
 	// The vector in the forms that answers carry; made once, shared, not to be changed.
 	entry   func() store.Entry // for sessions
@@ -30,11 +32,16 @@ type view struct {
 }
 
 func newView(snap *engine.View, s *state) *view {
-	v := &view{snap: snap, vector: s.vector.Clone(), position: s.position, base: s.base, remote: s.remote, recent: s.memorable(), deps: s.deps, holders: 1}
-	v.entry = sync.OnceValue(func() store.Entry { return encodeDots(v.vector.Dots()) })
-	v.context = sync.OnceValue(func() store.Entry { return encodeDots(causal.Context{Seen: v.vector}.Dots()) })
+	s.covered = s.closures.Covered(s.vector, s.covered)
+	v := &view{
+		snap: snap, vector: s.vector.Clone(), position: s.position, base: s.base, remote: s.remote, recent: s.memorable(),
+		deps: s.deps, closures: s.closures, covered: s.covered, holders: 1,
+	}
+	seen := sync.OnceValue(func() need { return short(v.vector, v.closures, v.covered) })
+	v.entry = sync.OnceValue(func() store.Entry { return encodeDots(seen().dots(v.closures)) })
+	v.context = sync.OnceValue(func() store.Entry { return encodeContext(seen(), v.closures) })
 	v.others = sync.OnceValue(v.deps.Encode)
-	v.text = sync.OnceValue(v.vector.String)
+	v.text = sync.OnceValue(func() string { return seen().text() })
 	return v
 }
 
@@ -80,6 +87,26 @@ func (vs *views) peek() (causal.Vector, <-chan struct{}, error) {
 		return nil, vs.changed, nil
 	}
 	return vs.current.vector, vs.changed, nil
+}
+
+// seen is peek, and which closures there are.
+func (vs *views) seen() (causal.Vector, *causal.Closures, <-chan struct{}, error) {
+	v, changed, err := vs.latest()
+	if v == nil {
+		return nil, nil, changed, err
+	}
+	return v.vector, v.closures, changed, nil
+}
+
+// latest is the current view of one who looks at its vector only, and so need not hold
+// it; nil before the first publish.
+func (vs *views) latest() (*view, <-chan struct{}, error) {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	if vs.closed {
+		return nil, nil, errStopped
+	}
+	return vs.current, vs.changed, nil
 }
 
 // acquire returns the current view, which the caller must release, and a channel

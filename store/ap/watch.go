@@ -45,15 +45,14 @@ func (r *Replica) watch(ctx context.Context, q store.WatchQuery) (*changes, erro
 	if err != nil {
 		return nil, err
 	}
-	after, err := decodeDots(q.After)
+	needed, err := decodeNeed(q.After)
 	if err != nil {
 		return nil, err
 	}
-	need := causal.VectorOf(after...)
-	need.Join(since)
+	needed.join(since)
 	ctx, cancel := context.WithTimeout(ctx, watchOpen)
 	defer cancel()
-	if _, err := r.await(ctx, "watch", need); err != nil {
+	if _, err := r.await(ctx, "watch", needed); err != nil {
 		return nil, err
 	}
 	v, _, err := r.views.acquire()
@@ -63,25 +62,28 @@ func (r *Replica) watch(ctx context.Context, q store.WatchQuery) (*changes, erro
 	defer r.views.release(v)
 	w := &changes{r: r, q: q, opened: time.Now()}
 	if given {
-		return w, w.resume(v, since)
+		all, _ := v.closures.Up(since.closed)
+		all.Join(since.Vector)
+		return w, w.resume(v, all)
 	}
 	w.seen, w.count, w.cursor = v.vector.Clone(), v.vector.Sum(), v.position
+	w.know(v)
 	return w, nil
 }
 
 // sinceOf is what a watch goes on behind, if it does not begin at the present.
-func sinceOf(q store.WatchQuery) (since causal.Vector, given bool, err error) {
+func sinceOf(q store.WatchQuery) (since need, given bool, err error) {
 	switch {
 	case q.Since != nil:
-		dots, err := decodeDots(q.Since)
-		return causal.VectorOf(dots...), true, err
+		since, err := decodeNeed(q.Since)
+		return since, true, err
 	case q.From > 1:
-		return nil, false, &store.Error{
+		return since, false, &store.Error{
 			Code: store.Invalid, Msg: fmt.Sprintf("the watch begins at revision %d, and an ap keyspace has no revisions", q.From),
 			Try: "behind an entry that was read or watched, or from 1: all that the log holds",
 		}
 	}
-	return nil, q.From == 1, nil
+	return since, q.From == 1, nil
 }
 
 // changes is one watch.
@@ -91,6 +93,8 @@ type changes struct {
 	seen   causal.Vector // all that was returned or passed over, and what it began behind
 	count  uint64        // of writes in seen
 	cursor uint64        // the position in the log up to which it has looked
+	known  *causal.Closures
+	closed uint64 // up to this number what was closed is in seen
 	bridge bridge
 	queue  []store.Change
 	opened time.Time
@@ -150,14 +154,24 @@ func (w *changes) progress() (store.Change, error) {
 }
 
 func (w *changes) change(events []store.Event) store.Change {
-	return store.Change{Revision: w.count, Events: events, Entry: encodeDots(w.seen.Dots())}
+	return store.Change{Revision: w.count, Events: events, Entry: encodeDots(short(w.seen, w.known, w.closed).dots(w.known))}
 }
+
+// know takes the closures of a view, whose numbers may stand for actors in what is returned.
+func (w *changes) know(v *view) {
+	w.known = v.closures
+	w.closed = w.known.Covered(w.seen, w.closed)
+}
+
+// Passed is how many writes the watch has come past, those it began behind included.
+func (w *changes) Passed() uint64 { return w.count }
 
 // lacks reports whether writes that seen does not include are no more in the log of v.
 func lacks(v *view, seen causal.Vector) bool { return !seen.Covers(v.base.vector) }
 
 // look takes what the log has behind the cursor, a part at a time, into the queue.
 func (w *changes) look(v *view) error {
+	w.know(v)
 	if w.cursor < v.base.position {
 		if lacks(v, w.seen) {
 			return compacted(v)

@@ -28,6 +28,7 @@ const (
 
 var (
 	errSilent     = fmt.Errorf("nothing was heard for %s", silence)
+	errAnother    = errors.New("this replica goes on as another actor")
 	errSuperseded = errors.New("the peer has opened a newer stream")
 )
 
@@ -59,10 +60,12 @@ func recv(s Stream) (*logpb.Frame, error) {
 	return &f, nil
 }
 
-func sendHello(s Stream, actor causal.Actor, epoch uint64, durable causal.Vector) error {
-	return send(s, &logpb.Frame{Kind: &logpb.Frame_Hello{Hello: &logpb.Hello{
-		Version: wireVersion, Actor: uint64(actor), Epoch: epoch, Vector: protoVector(durable),
-	}}})
+func sendHello(s Stream, actor causal.Actor, epoch uint64, durable causal.Vector, lives []causal.Actor) error {
+	hello := &logpb.Hello{Version: wireVersion, Actor: uint64(actor), Epoch: epoch, Vector: protoVector(durable)}
+	for _, a := range lives {
+		hello.Lives = append(hello.Lives, uint64(a))
+	}
+	return send(s, &logpb.Frame{Kind: &logpb.Frame_Hello{Hello: hello}})
 }
 
 // recvHello returns the other side's hello and what it holds durably.
@@ -77,6 +80,9 @@ func recvHello(s Stream) (*logpb.Hello, causal.Vector, error) {
 	}
 	if hello.Version != wireVersion {
 		return nil, nil, garbage("the hello has version %d, this program knows %d", hello.Version, wireVersion)
+	}
+	if len(hello.Lives) > mostLives {
+		return nil, nil, garbage("the hello names %d lives, the limit is %d", len(hello.Lives), mostLives)
 	}
 	v, err := recvVector(hello.Vector)
 	return hello, v, err

@@ -90,7 +90,7 @@ func (w *world) at(name string) *Replica { return w.member[name].replica }
 func (w *world) start(name string) {
 	m := w.member[name]
 	var err error
-	m.engine, err = engine.Open(engine.Config{Dir: "data", FS: m.fs, MemTable: 256 << 10, Cache: 1 << 20})
+	m.engine, err = openEngine(m.fs)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -110,6 +110,10 @@ func (w *world) start(name string) {
 	m.replica, m.ctx, m.kill, m.ended = r, ctx, kill, ended
 	w.mu.Unlock()
 	go func() { ended <- r.Run(ctx) }()
+}
+
+func openEngine(fs *vfs.MemFS) (*engine.Engine, error) {
+	return engine.Open(engine.Config{Dir: "data", FS: fs, MemTable: 256 << 10, Cache: 1 << 20})
 }
 
 // wall is what the member's wall clock shows.

@@ -27,11 +27,14 @@ const maxSiblings = 64
 // NotReplicated, with the Result of a write that exists.
 func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, error) {
 	op := c.Name()
-	w, need, err := r.prepare(c)
+	w, needed, err := r.prepare(c)
 	if err != nil {
 		return store.Result{}, r.signed(op, err)
 	}
-	waited, err := r.await(ctx, op, need)
+	waited, err := r.await(ctx, op, needed)
+	if err == nil {
+		err = r.expand(w)
+	}
 	if err != nil {
 		return store.Result{}, err
 	}
@@ -47,12 +50,28 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 		Found:   did.found,
 		Value:   did.value,
 		Context: encodeDots(causal.Of(did.dot).Dots()),
-		Entry:   encodeDots([]causal.Dot{did.dot}),
+		Entry:   r.written(c.After, did.dot),
 		Deps:    r.Deps().Encode(),
-		Proof:   r.proof(r.vector(), waited, len(need) > 0),
+		Proof:   r.proof(r.vector(), waited, !needed.empty()),
 	}
 	err = r.replicated(ctx, op, did.dot, wanted, &result)
 	return result, err
+}
+
+// written is what a session must remember of a write: its dot, as who covers that has all
+// that this replica had. Where a number stands for what was closed, it says so too, and names
+// what else the session had seen: then the session may forget the actors that are not named.
+func (r *Replica) written(after store.Entry, d causal.Dot) store.Entry {
+	one := need{Vector: causal.VectorOf(d)}
+	v, _, err := r.views.latest()
+	if err != nil || v.covered == 0 {
+		return encodeDots(one.Dots())
+	}
+	if had, err := decodeNeed(after); err == nil {
+		one.Vector.Join(v.closures.Open(had.Vector, v.covered))
+	}
+	one.closed = v.covered
+	return encodeDots(one.dots(v.closures))
 }
 
 // saw is the result of a write that was refused: a Conflict shows that there is a value,
@@ -71,33 +90,49 @@ func (r *Replica) saw(did executed, err error) store.Result {
 
 // prepare checks what can be checked without the state, and tells what the
 // replica must cover first.
-func (r *Replica) prepare(c store.Command) (*localWrite, causal.Vector, error) {
+func (r *Replica) prepare(c store.Command) (*localWrite, need, error) {
 	if err := r.check(c); err != nil {
-		return nil, nil, err
+		return nil, need{}, err
 	}
 	w := &localWrite{cmd: c, done: make(chan struct{})}
 	var err error
 	if w.deps, err = token.DecodeDeps(c.Deps); err != nil {
-		return nil, nil, err
+		return nil, need{}, err
 	}
-	after, err := decodeDots(c.After)
+	needed, err := decodeNeed(c.After)
 	if err != nil {
-		return nil, nil, err
+		return nil, need{}, err
 	}
-	need := causal.VectorOf(after...)
 	if mutant.M32 {
-		need = causal.Vector{}
+		needed = need{}
 	}
 	if len(c.Context) > 0 {
 		dots, err := decodeDots(c.Context)
 		if err != nil {
-			return nil, nil, err
+			return nil, need{}, err
 		}
 		read := causal.ContextOf(dots)
+		seen := needOf(read.Seen.Dots())
+		read.Seen, w.closed = seen.Vector, seen.closed
 		w.context = &read
-		need.Join(read.Seen)
+		needed.join(seen)
 	}
-	return w, need, nil
+	return w, needed, nil
+}
+
+// expand makes the context name the writes that a number stood for, which this replica has
+// waited for.
+func (r *Replica) expand(w *localWrite) error {
+	if w.closed == 0 {
+		return nil
+	}
+	v, _, err := r.views.latest()
+	if err != nil {
+		return err
+	}
+	all, _ := v.closures.Up(w.closed)
+	w.context.Seen.Join(all)
+	return nil
 }
 
 func (r *Replica) check(c store.Command) error {

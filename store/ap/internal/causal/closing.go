@@ -64,6 +64,7 @@ func Ended(actors []Actor, members []string, epoch uint64, reports []Report) Vec
 type Closures struct {
 	ends Vector   // of all; an actor that left nothing ended at zero
 	each []Vector // by number, less one
+	sums []uint64 // the same: of writes up to that number
 }
 
 // Number is of the newest.
@@ -78,13 +79,21 @@ func (c *Closures) Number() uint64 {
 func (c *Closures) With(next Vector) *Closures {
 	more := &Closures{ends: maps.Clone(next)}
 	if c != nil {
-		more.each = slices.Clip(c.each)
+		more.each, more.sums = slices.Clip(c.each), slices.Clip(c.sums)
 		for a, n := range c.ends {
 			more.ends[a] = n // the first word is the last
 		}
 	}
-	more.each = append(more.each, next)
+	more.each, more.sums = append(more.each, next), append(more.sums, c.Sum(c.Number())+next.Sum())
 	return more
+}
+
+// Sum is how many writes were closed up to a number that is known.
+func (c *Closures) Sum(number uint64) uint64 {
+	if number == 0 {
+		return 0
+	}
+	return c.sums[number-1]
 }
 
 // End is at which number an actor was closed.

@@ -1,0 +1,122 @@
+package ap
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dialkv/dialkv/internal/token"
+	"github.com/dialkv/dialkv/store"
+)
+
+// sizeOf is the length of a token of a session that has read just this.
+func sizeOf(t *testing.T, entry store.Entry) int {
+	tok := token.Token{Cluster: strings.Repeat("ab", 16), Epoch: 1}
+	err := tok.Read(store.GroupID{Keyspace: 7, Shard: 1}, entry)
+	b, encodeErr := tok.Encode()
+	if err = errors.Join(err, encodeErr); err != nil {
+		t.Fatal(err)
+	}
+	return len(b)
+}
+
+func TestTokensStayShortThroughManyRestarts(t *testing.T) {
+	run(t, 3, Config{}, func(w *world) {
+		c := &closed{world: w}
+		var first store.Page
+		for i := range 50 {
+			for _, name := range w.names {
+				w.put(name, "k", fmt.Sprint(name, i))
+				w.anew(name)
+			}
+			if i == 0 {
+				first = w.read("n1", causally("k", nil))
+			}
+		}
+		long := w.read("n1", causally("k", nil))
+		if n := sizeOf(t, long.Entry); n < 1000 {
+			t.Fatalf("after 150 restarts a token has %d bytes: nothing is shown", n)
+		}
+		if n := c.close(); n != 150 {
+			t.Fatalf("%d actors were closed", n)
+		}
+		c.learn("n1", "n2")
+		page := w.read("n1", causally("k", nil))
+		if n := sizeOf(t, page.Entry); n > 128 {
+			t.Errorf("a token has %d bytes", n)
+		}
+		if n := len(page.Proof.Vector); n > 128 {
+			t.Errorf("the vector is shown as %d bytes: %s", n, page.Proof.Vector)
+		}
+		// What names the actors still goes on working, and so does what does not.
+		for _, after := range []store.Entry{first.Entry, long.Entry, page.Entry} {
+			w.read("n2", causally("k", after))
+			w.read("n3", causally("k", page.Entry[:0:0]))
+		}
+		if a, b := sum(t, long.Entry), sum(t, page.Entry); a != b {
+			t.Errorf("the long form counts %d writes, the short one %d", a, b)
+		}
+		// A member that has not heard waits, and never guesses.
+		_, err := w.readErr("n3", causally("k", page.Entry))
+		w.fails(err, store.SessionUnreachable)
+		_, err = w.writeErr("n3", store.Command{Op: store.Put, Key: "k", Value: []byte("x"), Context: page.Context})
+		w.fails(err, store.SessionUnreachable)
+		done := make(chan error)
+		go func() {
+			_, err := w.readErr("n3", causally("k", page.Entry))
+			done <- err
+		}()
+		time.Sleep(time.Second)
+		c.learn("n3")
+		if err := <-done; err != nil {
+			t.Errorf("it did not go on when it had heard: %v", err)
+		}
+		// A context in the short form covers what the long one did.
+		r := w.write("n3", store.Command{Op: store.Put, Key: "k", Value: []byte("last"), Context: page.Context, After: long.Entry})
+		w.expect("n3", "k", "last")
+		if n := sizeOf(t, r.Entry); n > 128 {
+			t.Errorf("after a write a token has %d bytes", n)
+		}
+		time.Sleep(time.Second)
+		w.converged()
+		w.anew("n1") // what was learned is on its disk
+		if page := w.read("n1", causally("k", page.Entry)); sizeOf(t, page.Entry) > 128 {
+			t.Errorf("after another start a token has %d bytes", sizeOf(t, page.Entry))
+		}
+	})
+}
+
+func sum(t *testing.T, e store.Entry) uint64 {
+	n, err := token.Sum(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// A context that counts siblings by a number still names each: a write with it supersedes
+// what was read, and not what came after.
+func TestShortContextSupersedesWhatWasRead(t *testing.T) {
+	run(t, 2, Config{Policy: store.Siblings}, func(w *world) {
+		c := &closed{world: w}
+		w.cut([]string{"n1"}, []string{"n2"})
+		w.write("n1", store.Command{Op: store.Put, Key: "k", Value: []byte("a"), Blind: true})
+		w.write("n2", store.Command{Op: store.Put, Key: "k", Value: []byte("b"), Blind: true})
+		w.heal([]string{"n1"}, []string{"n2"})
+		w.anew("n1")
+		w.anew("n2")
+		if n := c.close(); n != 2 {
+			t.Fatalf("%d actors were closed", n)
+		}
+		c.learn("n1", "n2")
+		page := w.read("n1", store.Query{Key: "k", Level: store.Causal})
+		w.write("n2", store.Command{Op: store.Put, Key: "k", Value: []byte("c"), Blind: true})
+		w.write("n2", store.Command{Op: store.Put, Key: "k", Value: []byte("d"), Context: page.Context})
+		item := w.read("n2", store.Query{Key: "k", Level: store.Causal}).Items[0]
+		if got := fmt.Sprintf("%s", item.Values); got != "[c d]" && got != "[d c]" {
+			t.Errorf("there are %s", got)
+		}
+	})
+}
