@@ -34,6 +34,7 @@ type follower struct {
 	seen    *Session // by the follower: the caller's session when it began, and all since
 	timeout time.Duration
 
+	begin  uint64   // the revision that it began behind
 	next   uint64   // the first revision that was not handed on
 	since  *Session // ap: what was handed on or passed over, of this group alone
 	node   string   // that it listens to, or did last
@@ -69,6 +70,7 @@ func (k *Keyspace) follow(life, ctx context.Context, ks shard.Keyspace, n uint32
 		}
 		f.next = page.Revision + 1
 	}
+	f.begin = f.next - 1
 	return f, f.connect(life, ctx)
 }
 
@@ -92,14 +94,16 @@ func (f *follower) place(ctx context.Context, since *string) (err error) {
 	if err != nil {
 		return err
 	}
-	n, err := f.since.sum(f.group)
-	f.next = n + 1
+	// The node counts what comes. A session that names what was closed by a number, and
+	// an actor of it too, would count that twice.
+	f.begin, err = f.since.sum(f.group)
+	f.next = 1
 	return err
 }
 
 // run hands on changes until life ends, or an error that ends the watch.
 func (f *follower) run(life context.Context, out chan<- update) {
-	begin := update{Change: Change{Group: f.group, Revision: f.next - 1}}
+	begin := update{Change: Change{Group: f.group, Revision: f.begin}}
 	for err := f.hand(life, out, begin); life.Err() == nil; err = f.relay(life, out) {
 		if err == nil {
 			continue // the first time round
@@ -322,14 +326,14 @@ func (s *Session) passed(c *Client, u update) error {
 		return s.tok.Merge(t)
 	}
 	t, _ := c.router.known()
-	return s.read(t, u.Group, u.entry, nil)
+	return s.goOn(t, u.Group, u.entry)
 }
 
 // saw folds a change into the session.
 func (s *Session) saw(c *Client, u update) error {
 	if len(u.token) > 0 {
-		return s.merge(u.token)
+		return s.merge(u.token, nil)
 	}
 	t, _ := c.router.known()
-	return s.read(t, u.Group, u.entry, u.deps)
+	return s.read(t, answer{group: u.Group, entry: u.entry, deps: u.deps})
 }

@@ -24,7 +24,7 @@ func (k *Keyspace) readAt(ctx context.Context, q store.Query, shard uint32, s *S
 	}
 	page, err := kvpb.FromPage(response)
 	if err == nil {
-		err = s.merge(response.GetToken())
+		err = s.merge(response.GetToken(), tok)
 	}
 	return page, k.explainAt("get", err)
 }
@@ -40,7 +40,7 @@ func (k *Keyspace) writeAt(ctx context.Context, c store.Command, shard uint32, s
 		return store.Result{}, k.explainAt(c.Name(), err)
 	}
 	result, err := kvpb.FromResult(response)
-	switch merged := s.merge(response.GetToken()); {
+	switch merged := s.merge(response.GetToken(), tok); {
 	case merged == nil:
 	case err == nil:
 		err = &store.Error{Code: store.Unknown, Msg: "the answer's token cannot be read", Cause: merged}

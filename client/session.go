@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"sync"
 
 	"github.com/dialkv/dialkv/internal/shard"
@@ -46,18 +47,35 @@ func (s *Session) encode(group store.GroupID) ([]byte, error) {
 	return s.tok.Encode()
 }
 
-// read folds into the session what an answer of the group showed: entry, and what that
-// may depend on in other groups.
-func (s *Session) read(t shard.Topology, group store.GroupID, e store.Entry, deps store.Deps) error {
-	return s.fold(t, group, e, deps, (*token.Token).Read)
+// answer is what an answer of a group brings to the session: the entry of what it showed,
+// and what that may depend on in other groups. sent is what of the group it had to cover.
+type answer struct {
+	group store.GroupID
+	entry store.Entry
+	deps  store.Deps
+	sent  store.Entry
 }
 
-func (s *Session) wrote(t shard.Topology, group store.GroupID, e store.Entry, deps store.Deps) error {
-	return s.fold(t, group, e, deps, (*token.Token).Wrote)
+// covered is what of the group an answer at this level had to cover, where the session was
+// told by the token.
+func covered(tok []byte, group store.GroupID, level store.Level) store.Entry {
+	t, err := token.Decode(tok)
+	if err != nil {
+		return nil // then nothing is known of it
+	}
+	return t.For(group, level)
 }
 
-func (s *Session) fold(t shard.Topology, group store.GroupID, e store.Entry, deps store.Deps, into func(*token.Token, store.GroupID, store.Entry) error) error {
-	others, err := token.DecodeDeps(deps)
+func (s *Session) read(t shard.Topology, a answer) error {
+	return s.fold(t, a, (*token.Token).Read)
+}
+
+func (s *Session) wrote(t shard.Topology, a answer) error {
+	return s.fold(t, a, (*token.Token).Wrote)
+}
+
+func (s *Session) fold(t shard.Topology, a answer, into func(*token.Token, store.GroupID, store.Entry) error) error {
+	others, err := token.DecodeDeps(a.deps)
 	if err != nil {
 		return err
 	}
@@ -66,20 +84,36 @@ func (s *Session) fold(t shard.Topology, group store.GroupID, e store.Entry, dep
 	if s.tok.Cluster == "" {
 		s.tok.Cluster, s.tok.Epoch = t.Cluster, t.Epoch
 	}
-	if err := s.tok.Learn(group, others); err != nil {
+	if err := s.tok.Learn(a.group, others); err != nil {
 		return err
 	}
-	return into(&s.tok, group, e)
+	if err := into(&s.tok, a.group, a.entry); err != nil {
+		return err
+	}
+	return s.tok.Fold(a.group, a.sent, a.entry)
 }
 
-// merge adds what a node's own client made of the session.
-func (s *Session) merge(encoded []byte) error {
+// goOn is read of a watch, which has come past all that this session has passed.
+func (s *Session) goOn(t shard.Topology, group store.GroupID, e store.Entry) error {
+	s.mu.Lock()
+	sent := s.tok.For(group, store.LevelDefault)
+	s.mu.Unlock()
+	return s.read(t, answer{group: group, entry: e, sent: sent})
+}
+
+// merge adds what a node's own client made of the session. Where the session is still as it
+// was sent, it becomes that: the node may have forgotten what numbers stand for.
+func (s *Session) merge(encoded, sent []byte) error {
 	t, err := token.Decode(encoded)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now, err := s.tok.Encode(); err == nil && len(sent) > 0 && bytes.Equal(now, sent) && t.Check(s.tok.Cluster, s.tok.Epoch) == nil {
+		s.tok = t
+		return nil
+	}
 	return s.tok.Merge(t)
 }
 

@@ -102,7 +102,7 @@ func (w *Watch) begin(followers []*follower) error {
 		}
 		tok, err := f.since.all()
 		if err == nil {
-			err = w.since.merge(tok)
+			err = w.since.merge(tok, nil)
 		}
 		if err != nil {
 			return err

@@ -22,6 +22,7 @@ import (
 const (
 	nodePrefix     = "node/"
 	keyspacePrefix = "keyspace/"
+	closedPrefix   = "closed/"
 	nextIDKey      = "next-keyspace-id"
 )
 
@@ -53,6 +54,7 @@ type Catalog struct {
 type view struct {
 	shard.Topology
 	removed []string // names of the nodes that are out
+	closed  map[store.GroupID][]Closure
 	next    chan struct{}
 }
 
@@ -87,7 +89,7 @@ func (c *Catalog) Follow(ctx context.Context) error {
 }
 
 func (c *Catalog) load(ctx context.Context) (*view, error) {
-	v := &view{next: make(chan struct{})}
+	v := &view{next: make(chan struct{}), closed: make(map[store.GroupID][]Closure)}
 	for from, more, first := "", true, true; more; first = false {
 		page, err := c.local.Read(ctx, store.Query{Page: from, Level: store.Eventual, Limit: store.MaxPage})
 		if err != nil {
@@ -119,6 +121,10 @@ func (v *view) add(item store.Item) error {
 	case strings.HasPrefix(item.Key, keyspacePrefix):
 		k, err := decodeKeyspace(item.Values[0])
 		v.Keyspaces = append(v.Keyspaces, k)
+		return err
+	case strings.HasPrefix(item.Key, closedPrefix): // in the order of keys, which is that of numbers
+		c, err := decodeClosure(item)
+		v.closed[c.Group] = append(v.closed[c.Group], c)
 		return err
 	}
 	return nil

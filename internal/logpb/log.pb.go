@@ -2864,12 +2864,13 @@ func (x *Vector) GetDeps() []byte {
 }
 
 // Says of actors that run no more at which number each ended: nobody will ever hold more
-// of it. The closures of a group are numbered from 1; the catalog keeps them under
+// of it. The closures of a group are numbered; the catalog keeps them under
 // "closed/KEYSPACE/SHARD/NUMBER", and every replica under the number.
 type Closure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Actors        []uint64               `protobuf:"fixed64,1,rep,packed,name=actors,proto3" json:"actors,omitempty"` // in order
 	Ends          []uint64               `protobuf:"varint,2,rep,packed,name=ends,proto3" json:"ends,omitempty"`      // 0: it left nothing
+	After         uint64                 `protobuf:"varint,3,opt,name=after,proto3" json:"after,omitempty"`           // number of the one before it, 0 if it is the first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2916,6 +2917,13 @@ func (x *Closure) GetEnds() []uint64 {
 		return x.Ends
 	}
 	return nil
+}
+
+func (x *Closure) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
 }
 
 // What an ap replica keeps of its group's members, so that it never goes back to an
@@ -3689,6 +3697,7 @@ type APReportResponse struct {
 	Holds         *Vector                `protobuf:"bytes,3,opt,name=holds,proto3" json:"holds,omitempty"`          // on disk
 	Peers         []string               `protobuf:"bytes,4,rep,name=peers,proto3" json:"peers,omitempty"`          // of whom it takes in the log now
 	Lives         []uint64               `protobuf:"fixed64,5,rep,packed,name=lives,proto3" json:"lives,omitempty"` // of each of them, the actor
+	Closed        uint64                 `protobuf:"varint,6,opt,name=closed,proto3" json:"closed,omitempty"`       // number of the newest closure that it has learned
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3756,6 +3765,13 @@ func (x *APReportResponse) GetLives() []uint64 {
 		return x.Lives
 	}
 	return nil
+}
+
+func (x *APReportResponse) GetClosed() uint64 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
 }
 
 type APGetRequest struct {
@@ -4389,10 +4405,11 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\bposition\x18\x04 \x01(\x04R\bposition\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\rR\aversion\x12\x14\n" +
 	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x12\n" +
-	"\x04deps\x18\a \x01(\fR\x04deps\"5\n" +
+	"\x04deps\x18\a \x01(\fR\x04deps\"K\n" +
 	"\aClosure\x12\x16\n" +
 	"\x06actors\x18\x01 \x03(\x06R\x06actors\x12\x12\n" +
-	"\x04ends\x18\x02 \x03(\x04R\x04ends\"\x8b\x01\n" +
+	"\x04ends\x18\x02 \x03(\x04R\x04ends\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\x04R\x05after\"\x8b\x01\n" +
 	"\tPlacement\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x18\n" +
@@ -4443,13 +4460,14 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x03get\x18\x01 \x01(\v2\x1c.dialkv.log.v1.APGetResponseH\x00R\x03get\x129\n" +
 	"\x06report\x18\x02 \x01(\v2\x1f.dialkv.log.v1.APReportResponseH\x00R\x06reportB\x06\n" +
 	"\x04kind\"\x11\n" +
-	"\x0fAPReportRequest\"\x97\x01\n" +
+	"\x0fAPReportRequest\"\xaf\x01\n" +
 	"\x10APReportResponse\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05actor\x18\x02 \x01(\x06R\x05actor\x12+\n" +
 	"\x05holds\x18\x03 \x01(\v2\x15.dialkv.log.v1.VectorR\x05holds\x12\x14\n" +
 	"\x05peers\x18\x04 \x03(\tR\x05peers\x12\x14\n" +
-	"\x05lives\x18\x05 \x03(\x06R\x05lives\"O\n" +
+	"\x05lives\x18\x05 \x03(\x06R\x05lives\x12\x16\n" +
+	"\x06closed\x18\x06 \x01(\x04R\x06closed\"O\n" +
 	"\fAPGetRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x06vector\x18\x02 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\"\x86\x01\n" +

@@ -128,6 +128,8 @@ func (n *Node) Prove(ctx context.Context, group store.GroupID, seen token.Deps) 
 		switch {
 		case errors.Is(err, errLost):
 			open = open.Without(other)
+		case errors.Is(err, store.WritesLost):
+			return open, err
 		case err != nil:
 			return open, &store.Error{
 				Code: store.SessionUnreachable, Cause: err,

@@ -225,6 +225,7 @@ func (n *Node) serve(ctx context.Context) error {
 		n.awaitNews,
 		n.balance,
 		n.settle,
+		n.closeActors,
 	)
 	select {
 	case <-ctx.Done():

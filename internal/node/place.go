@@ -21,7 +21,7 @@ func (n *Node) place(ctx context.Context, g *group, r *ap.Replica) {
 		if err := r.Adopt(placementOf(k, g.id.Shard)); err != nil {
 			return err
 		}
-		return n.comeOrGo(ctx, k, g.id.Shard, r)
+		return errors.Join(n.learnClosed(g.id, r), n.comeOrGo(ctx, k, g.id.Shard, r))
 	})
 }
 

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -52,6 +53,9 @@ func (s *steward) look(ctx context.Context) error {
 		if goes(t, node) {
 			errs = append(errs, s.within(ctx, func(ctx context.Context) error { return s.dismiss(ctx, node) }))
 		}
+	}
+	if more, err := s.catalog.ForgetClosed(ctx); err != nil || more {
+		errs = append(errs, cmp.Or(err, errLater))
 	}
 	return errors.Join(append(errs, s.tendVoters(ctx, t))...)
 }

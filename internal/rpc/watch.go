@@ -85,6 +85,9 @@ func (p *place) watch(ctx context.Context, r *kvpb.WatchRequest) (changes store.
 	}
 	q.After = p.session.For(p.group, store.LevelDefault)
 	changes, err = p.replica.Watch(ctx, q)
+	if exact, ok := changes.(interface{ Passed() uint64 }); ok && err == nil && r.Since != nil {
+		begin.Revision = exact.Passed()
+	}
 	return changes, begin, err
 }
 

@@ -77,6 +77,47 @@ func (t *Token) fold(group store.GroupID, entry store.Entry, raise func(*marks, 
 	return nil
 }
 
+// Fold forgets, of what was sent of a group, what the answer that came and was remembered
+// stands for by a number of closures. Such an answer covers what was sent: so what it does
+// not name was closed up to that number.
+func (t *Token) Fold(group store.GroupID, sent, came store.Entry) error {
+	had, err := DecodeEntry(sent)
+	if err != nil {
+		return err
+	}
+	now, err := DecodeEntry(came)
+	if err != nil {
+		return err
+	}
+	named := make(map[uint64]uint64, len(now))
+	for _, c := range now {
+		named[c.ID] = c.N
+	}
+	if named[ClosedID] == 0 {
+		return nil
+	}
+	for _, c := range had {
+		m := t.marks(group)[c.ID]
+		if named[c.ID] > 0 || c.ID >= ClosedSum || m.read > c.N || m.write > c.N {
+			continue
+		}
+		for _, id := range []uint64{ClosedID, ClosedSum} {
+			all := t.marks(group)[id]
+			if m.read > 0 {
+				all.read = max(all.read, named[id])
+			}
+			if m.write > 0 {
+				all.write = max(all.write, named[id])
+			}
+			if all != (marks{}) {
+				t.marks(group)[id] = all
+			}
+		}
+		delete(t.marks(group), c.ID)
+	}
+	return nil
+}
+
 func (t *Token) marks(group store.GroupID) map[uint64]marks {
 	if t.groups == nil {
 		t.groups = make(map[store.GroupID]map[uint64]marks)

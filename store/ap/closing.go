@@ -67,9 +67,10 @@ func (r *Replica) Closing() (Closing, bool) {
 	return c, len(c.actors) > 0
 }
 
-// Ended asks all members, and returns what can be closed, and under which number; nil if
-// nothing can. A member that is not reached is an error: without its word nothing is.
-func (r *Replica) Ended(ctx context.Context, c Closing) (number uint64, closure []byte, err error) {
+// Ended asks all members, and returns what can be closed, and the number behind which it
+// comes; nil if nothing can. It becomes a closure when it is recorded under the next one, and
+// nothing else is. A member that is not reached is an error: without its word nothing is.
+func (r *Replica) Ended(ctx context.Context, c Closing) (after uint64, closure []byte, err error) {
 	reports := make([]causal.Report, len(c.placed.Members))
 	errs := make([]error, len(reports))
 	var asked sync.WaitGroup
@@ -86,6 +87,11 @@ func (r *Replica) Ended(ctx context.Context, c Closing) (number uint64, closure 
 	if err := errors.Join(errs...); err != nil {
 		return 0, nil, r.signed("close", err)
 	}
+	for _, said := range reports {
+		if said.Known > c.known.Number() {
+			return 0, nil, nil // it must be recorded first, and learned
+		}
+	}
 	if mutant.M45 {
 		uncovered(reports)
 	}
@@ -93,8 +99,8 @@ func (r *Replica) Ended(ctx context.Context, c Closing) (number uint64, closure 
 	if len(ends) == 0 {
 		return 0, nil, nil
 	}
-	closure, err = encodeClosure(ends)
-	return c.known.Number() + 1, closure, err
+	closure, err = encodeClosure(ends, c.known.Number())
+	return c.known.Number(), closure, err
 }
 
 // uncovered is mutant M45: what the first member holds is taken for what all do.
@@ -116,7 +122,7 @@ func (r *Replica) report() (said causal.Report, err error) {
 		}
 		said = causal.Report{
 			Node: r.cfg.Node, Epoch: r.placed.Load().Epoch, Actor: r.life(),
-			Holds: r.state.vector.Clone(), Hears: r.lives.hears(),
+			Holds: r.state.vector.Clone(), Hears: r.lives.hears(), Known: r.state.closures.Number(),
 		}
 		return nil
 	})
@@ -128,7 +134,7 @@ func (r *Replica) serveReport() (*logpb.APReportResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	pb := &logpb.APReportResponse{Epoch: said.Epoch, Actor: uint64(said.Actor), Holds: protoVector(said.Holds)}
+	pb := &logpb.APReportResponse{Epoch: said.Epoch, Actor: uint64(said.Actor), Holds: protoVector(said.Holds), Closed: said.Known}
 	for peer, a := range said.Hears {
 		pb.Peers, pb.Lives = append(pb.Peers, peer), append(pb.Lives, uint64(a))
 	}
@@ -148,27 +154,36 @@ func (r *Replica) askReport(ctx context.Context, node string) (causal.Report, er
 	if err != nil {
 		return causal.Report{}, err
 	}
-	report := causal.Report{Node: node, Epoch: said.Epoch, Actor: causal.Actor(said.Actor), Holds: holds, Hears: map[string]causal.Actor{}}
+	report := causal.Report{Node: node, Epoch: said.Epoch, Actor: causal.Actor(said.Actor), Holds: holds, Hears: map[string]causal.Actor{}, Known: said.Closed}
 	for i, peer := range said.Peers {
 		report.Hears[peer] = causal.Actor(said.Lives[i])
 	}
 	return report, nil
 }
 
-// Closures is how many closures this replica has learned.
-func (r *Replica) Closures() uint64 {
+// Closed are the numbers, behind one, of the closures that this replica has learned.
+func (r *Replica) Closed(after uint64) []uint64 {
 	_, known, _, err := r.views.seen()
 	if err != nil {
-		return 0
+		return nil
 	}
-	return known.Number()
+	return known.Since(after)
 }
 
-// Learn takes in the closure of the next number, as Ended made it. One that is known
-// already changes nothing. A replica that holds more than there can be ends: its disk is of
+// Closure is one that this replica has learned, as Ended made it.
+func (r *Replica) Closure(number uint64) ([]byte, error) {
+	closure, found, err := r.space.Get(numbered(rowClosure, number))
+	if err == nil && !found {
+		err = &store.Error{Code: store.NotFound, Msg: fmt.Sprintf("there is no closure %d", number)}
+	}
+	return closure, r.signed("close", err)
+}
+
+// Learn takes in a closure, as Ended made it, under the number by which it is recorded. It
+// comes behind all that are known; one that is known already changes nothing. A replica that holds more than there can be ends: its disk is of
 // another time.
 func (r *Replica) Learn(number uint64, closure []byte) error {
-	ends, err := decodeClosure(closure)
+	ends, after, err := decodeClosure(closure)
 	if err != nil {
 		return r.signed("close", err)
 	}
@@ -177,15 +192,15 @@ func (r *Replica) Learn(number uint64, closure []byte) error {
 		if number <= known {
 			return nil
 		}
-		if number != known+1 {
-			return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("the closure %d comes after %d", number, known)}
+		if after != known {
+			return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("the closure %d comes behind %d, and this replica knows %d", number, after, known)}
 		}
 		r.state.begin()
 		r.state.batch.Set(numbered(rowClosure, number), closure)
 		for a := range ends {
 			r.state.batch.Delete(numbered(rowLife, uint64(a)))
 		}
-		r.state.closures = r.state.closures.With(ends)
+		r.state.closures = r.state.closures.With(number, ends)
 		if err := r.state.commit(false); err != nil {
 			return storageError{err}
 		}
@@ -229,14 +244,14 @@ func (s *state) loadClosures() error {
 	defer view.Close()
 	var failed error
 	for key, value := range view.Scan([]byte{rowClosure}, []byte{rowClosure + 1}, &failed) {
-		ends, err := decodeClosure(value)
-		if err == nil && (len(key) != 9 || binary.BigEndian.Uint64(key[1:]) != s.closures.Number()+1) {
-			err = fmt.Errorf("it has the key %x", key)
+		ends, after, err := decodeClosure(value)
+		if err == nil && (len(key) != 9 || after != s.closures.Number()) {
+			err = fmt.Errorf("it has the key %x and comes behind %d", key, after)
 		}
 		if err != nil {
 			return corrupt("a closure", err)
 		}
-		s.closures = s.closures.With(ends)
+		s.closures = s.closures.With(binary.BigEndian.Uint64(key[1:]), ends)
 	}
 	for key := range view.Scan([]byte{rowLife}, []byte{rowLife + 1}, &failed) {
 		if len(key) != 9 {
@@ -255,8 +270,8 @@ func (s *state) live(a causal.Actor) error {
 	return b.Commit(true)
 }
 
-func encodeClosure(ends causal.Vector) ([]byte, error) {
-	pb := &logpb.Closure{}
+func encodeClosure(ends causal.Vector, after uint64) ([]byte, error) {
+	pb := &logpb.Closure{After: after}
 	actors := make([]causal.Actor, 0, len(ends))
 	for a := range ends {
 		actors = append(actors, a)
@@ -268,20 +283,20 @@ func encodeClosure(ends causal.Vector) ([]byte, error) {
 	return proto.Marshal(pb)
 }
 
-func decodeClosure(b []byte) (causal.Vector, error) {
+func decodeClosure(b []byte) (ends causal.Vector, after uint64, err error) {
 	var pb logpb.Closure
 	if err := proto.Unmarshal(b, &pb); err != nil {
-		return nil, corrupt("a closure", err)
+		return nil, 0, corrupt("a closure", err)
 	}
 	if len(pb.Actors) != len(pb.Ends) || len(pb.Actors) == 0 || len(pb.Actors) > maxClosed {
-		return nil, corrupt("a closure", fmt.Errorf("it has %d actors and %d numbers, the limit is %d", len(pb.Actors), len(pb.Ends), maxClosed))
+		return nil, 0, corrupt("a closure", fmt.Errorf("it has %d actors and %d numbers, the limit is %d", len(pb.Actors), len(pb.Ends), maxClosed))
 	}
-	ends := make(causal.Vector, len(pb.Actors))
+	ends = make(causal.Vector, len(pb.Actors))
 	for i, a := range pb.Actors {
 		if a == 0 || i > 0 && pb.Actors[i-1] >= a {
-			return nil, corrupt("a closure", fmt.Errorf("it is out of order at actor %s", causal.Actor(a)))
+			return nil, 0, corrupt("a closure", fmt.Errorf("it is out of order at actor %s", causal.Actor(a)))
 		}
 		ends[causal.Actor(a)] = pb.Ends[i]
 	}
-	return ends, nil
+	return ends, pb.After, nil
 }

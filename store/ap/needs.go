@@ -81,7 +81,9 @@ func (n need) text() string {
 }
 
 // met reports whether a view covers n.
-func (v *view) met(n need) bool { return n.closed <= v.covered && v.vector.Covers(n.Vector) }
+func (v *view) met(n need) bool {
+	return n.closed <= v.covered && v.closures.Knows(n.closed) && v.vector.Covers(n.Vector)
+}
 
 // await returns when the published view covers what is needed, at the latest when ctx ends.
 // What can never come it does not wait for.
@@ -122,15 +124,13 @@ func (r *Replica) unreachable(ctx context.Context, op string, v *view, n need) *
 	switch {
 	case v == nil:
 		e = r.fault(store.Unavailable, op, "the replica has not started", "another replica")
-	case n.closed > v.covered && v.covered == v.closures.Number():
+	case !v.closures.Knows(n.closed):
 		e = r.fault(store.SessionUnreachable, op,
-			fmt.Sprintf("this replica knows %d closures of actors, the session has seen %d", v.covered, n.closed), elsewhere)
+			fmt.Sprintf("this replica has heard of closures of actors up to number %d, the session names %d", v.closures.Number(), n.closed), elsewhere)
 	default:
-		if n.closed > v.covered {
-			all, _ := v.closures.Up(min(n.closed, v.closures.Number()))
-			all.Join(n.Vector)
-			n.Vector = all
-		}
+		all, _ := v.closures.Up(n.closed)
+		all.Join(n.Vector)
+		n.Vector = all
 		missing := v.vector.Missing(n.Vector)
 		e = r.fault(store.SessionUnreachable, op,
 			fmt.Sprintf("this replica has not seen what the session has: of %d actors, up to %s", len(missing), fmt.Sprint(missing[:min(mostNamed, len(missing))])),

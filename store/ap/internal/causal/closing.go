@@ -20,6 +20,7 @@ type Report struct {
 	// Hears is of each other member the life whose log it is taking in, if there is one
 	// now. Nothing that an earlier life had sent can come any more.
 	Hears map[string]Actor
+	Known uint64 // number of the newest closure that it has learned
 }
 
 // Ended returns which of the actors have ended, and at which number, by the reports of
@@ -59,41 +60,68 @@ func Ended(actors []Actor, members []string, epoch uint64, reports []Report) Vec
 	return ends
 }
 
-// Closures are the first so many that there are. The nil one knows of none. It never
-// changes, and is shared.
+// Closures are all that there are up to one of them. The nil one is none. It never changes,
+// and is shared. Their numbers grow, and need not be without gaps.
 type Closures struct {
-	ends Vector   // of all; an actor that left nothing ended at zero
-	each []Vector // by number, less one
-	sums []uint64 // the same: of writes up to that number
+	ends    Vector   // of all; an actor that left nothing ended at zero
+	each    []Vector // in order
+	numbers []uint64
+	sums    []uint64 // of the writes up to each
 }
 
-// Number is of the newest.
+// Number is of the newest, 0 if there is none.
 func (c *Closures) Number() uint64 {
 	if c == nil {
 		return 0
 	}
-	return uint64(len(c.each))
+	return c.numbers[len(c.numbers)-1]
 }
 
 // With is what is known with the next closure.
-func (c *Closures) With(next Vector) *Closures {
+func (c *Closures) With(number uint64, next Vector) *Closures {
 	more := &Closures{ends: maps.Clone(next)}
 	if c != nil {
-		more.each, more.sums = slices.Clip(c.each), slices.Clip(c.sums)
-		for a, n := range c.ends {
-			more.ends[a] = n // the first word is the last
-		}
+		*more = Closures{more.ends, slices.Clip(c.each), slices.Clip(c.numbers), slices.Clip(c.sums)}
+		maps.Copy(more.ends, c.ends) // the first word is the last
 	}
-	more.each, more.sums = append(more.each, next), append(more.sums, c.Sum(c.Number())+next.Sum())
+	more.each, more.numbers = append(more.each, next), append(more.numbers, number)
+	more.sums = append(more.sums, c.Sum(c.Number())+next.Sum())
 	return more
 }
 
-// Sum is how many writes were closed up to a number that is known.
-func (c *Closures) Sum(number uint64) uint64 {
-	if number == 0 {
-		return 0
+// upTo is how many there are up to a number, and whether that is one of theirs.
+func (c *Closures) upTo(number uint64) (n int, known bool) {
+	if c == nil || number == 0 {
+		return 0, number == 0
 	}
-	return c.sums[number-1]
+	n, known = slices.BinarySearch(c.numbers, number)
+	if known {
+		n++
+	}
+	return n, known
+}
+
+// Knows reports whether a number is of one of them, or 0.
+func (c *Closures) Knows(number uint64) bool {
+	_, known := c.upTo(number)
+	return known
+}
+
+// Since are the numbers behind one.
+func (c *Closures) Since(number uint64) []uint64 {
+	n, _ := c.upTo(number)
+	if c == nil {
+		return nil
+	}
+	return c.numbers[n:]
+}
+
+// Sum is how many writes were closed up to a number.
+func (c *Closures) Sum(number uint64) uint64 {
+	if n, _ := c.upTo(number); n > 0 {
+		return c.sums[n-1]
+	}
+	return 0
 }
 
 // End is at which number an actor was closed.
@@ -117,11 +145,12 @@ func (c *Closures) Beyond(v Vector) []Dot {
 	})
 }
 
-// Covered is the largest number up to which v has all that was closed, from one on of
-// which that is known.
+// Covered is the number up to which v has all that was closed. Up to from it is known to.
 func (c *Closures) Covered(v Vector, from uint64) uint64 {
-	for from < c.Number() && v.Covers(c.each[from]) {
-		from++
+	n, _ := c.upTo(from)
+	for c != nil && n < len(c.each) && v.Covers(c.each[n]) {
+		from = c.numbers[n]
+		n++
 	}
 	return from
 }
@@ -129,25 +158,28 @@ func (c *Closures) Covered(v Vector, from uint64) uint64 {
 // Open is v without what the closures up to a number, which it covers, say of it.
 func (c *Closures) Open(v Vector, number uint64) Vector {
 	open := v.Clone()
-	if c != nil {
-		for _, ends := range c.each[:number] {
-			for a := range ends {
-				delete(open, a)
-			}
+	for n, _ := c.upTo(number); n > 0; n-- {
+		for a := range c.each[n-1] {
+			delete(open, a)
 		}
 	}
 	return open
 }
 
 // Up is all that the closures up to a number say. It reports false of a number that is
-// not known yet.
+// not known.
 func (c *Closures) Up(number uint64) (Vector, bool) {
-	all := Vector{}
-	if number > c.Number() {
+	n, known := c.upTo(number)
+	if !known {
 		return nil, false
 	}
-	for i := range number {
-		all.Join(c.each[i])
+	all := Vector{}
+	for ; n > 0; n-- {
+		for a, end := range c.each[n-1] {
+			if end > 0 {
+				all[a] = end
+			}
+		}
 	}
 	return all, true
 }
