@@ -26,7 +26,7 @@ type levelText struct {
 
 const (
 	anyApplied  = "any replica that has applied what the session's token names"
-	anyCovering = "any replica whose vector covers the token; else it waits, another replica is asked, then SessionUnreachable"
+	anyCovering = "any replica whose vector covers the token; else it waits, another replica is asked, then SessionUnreachable; WritesLost once every member was heard and none has it"
 	bothSides   = "each side serves the sessions it can cover"
 )
 

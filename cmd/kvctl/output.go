@@ -73,7 +73,7 @@ var advices = map[store.Code]string{
 	store.SessionUnreachable: "again after the heal, another node with --at, or --level eventual",
 	store.SessionExpired:     "a read of the key before you repeat the write",
 	store.TokenMismatch:      "a new --session file: this one is of another cluster",
-	store.WritesLost:         "a new --session file; what was lost is in kvctl cluster logs NODE",
+	store.WritesLost:         "a new --session file, and a read of what the session was about: what it had seen is gone",
 	store.TooStale:           "a longer bound, or another node with --at",
 	store.Conflict:           "kvctl get, and again with what it shows",
 	store.TooManySiblings:    "kvctl get, then a put with its --context",

@@ -2772,14 +2772,17 @@ func (x *Sum) GetBy() *Dot {
 // A version vector. On disk: what an ap replica keeps of itself, in the same batch as
 // the keys; and where its log is cut or may be.
 type Vector struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Actors        []uint64               `protobuf:"fixed64,1,rep,packed,name=actors,proto3" json:"actors,omitempty"` // in order
-	Numbers       []uint64               `protobuf:"varint,2,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
-	Stamp         uint64                 `protobuf:"fixed64,3,opt,name=stamp,proto3" json:"stamp,omitempty"`      // the hybrid clock's bound
-	Position      uint64                 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"` // of the last entry in the log
-	Version       uint32                 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`   // 1; on disk only
-	Bytes         uint64                 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`       // of all entries that were ever in the log, up to that one
-	Deps          []byte                 `protobuf:"bytes,7,opt,name=deps,proto3" json:"deps,omitempty"`          // what the writes depend on in other groups; on disk only
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Actors   []uint64               `protobuf:"fixed64,1,rep,packed,name=actors,proto3" json:"actors,omitempty"` // in order
+	Numbers  []uint64               `protobuf:"varint,2,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
+	Stamp    uint64                 `protobuf:"fixed64,3,opt,name=stamp,proto3" json:"stamp,omitempty"`      // the hybrid clock's bound
+	Position uint64                 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"` // of the last entry in the log
+	Version  uint32                 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`   // 1; on disk only
+	Bytes    uint64                 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`       // of all entries that were ever in the log, up to that one
+	Deps     []byte                 `protobuf:"bytes,7,opt,name=deps,proto3" json:"deps,omitempty"`          // what the writes depend on in other groups; on disk only
+	// With what was closed up to this number. On disk: what an ap replica keeps of itself. On
+	// streams: the receiver has said that it knows the closure.
+	Closed        uint64 `protobuf:"varint,8,opt,name=closed,proto3" json:"closed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2861,6 +2864,13 @@ func (x *Vector) GetDeps() []byte {
 		return x.Deps
 	}
 	return nil
+}
+
+func (x *Vector) GetClosed() uint64 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
 }
 
 // Says of actors that run no more at which number each ended: nobody will ever hold more
@@ -3129,6 +3139,7 @@ type Hello struct {
 	Epoch   uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`     // of the placement the sender knows
 	// Of who opens the stream: actors that it knows to have run, and not to be closed.
 	Lives         []uint64 `protobuf:"fixed64,5,rep,packed,name=lives,proto3" json:"lives,omitempty"`
+	Closed        uint64   `protobuf:"varint,6,opt,name=closed,proto3" json:"closed,omitempty"` // number of the newest closure that the sender has learned
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3198,6 +3209,13 @@ func (x *Hello) GetLives() []uint64 {
 	return nil
 }
 
+func (x *Hello) GetClosed() uint64 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
+}
+
 type Entries struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Writes        [][]byte               `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"`                   // each an encoded Write, as it lies in the log
@@ -3206,6 +3224,7 @@ type Entries struct {
 	ClockMs       int64                  `protobuf:"varint,8,opt,name=clock_ms,json=clockMs,proto3" json:"clock_ms,omitempty"` // with a probe: the sender's wall clock, unix time
 	Epoch         uint64                 `protobuf:"varint,9,opt,name=epoch,proto3" json:"epoch,omitempty"`                    // with a probe: of the placement the sender knew when it arrived
 	Serves        bool                   `protobuf:"varint,10,opt,name=serves,proto3" json:"serves,omitempty"`                 // with a probe: the sender has caught up since it joined
+	Closed        uint64                 `protobuf:"varint,11,opt,name=closed,proto3" json:"closed,omitempty"`                 // with a probe: as in Hello
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3282,11 +3301,19 @@ func (x *Entries) GetServes() bool {
 	return false
 }
 
+func (x *Entries) GetClosed() uint64 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
+}
+
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Durable       *Vector                `protobuf:"bytes,1,opt,name=durable,proto3" json:"durable,omitempty"`
-	Probe         uint64                 `protobuf:"varint,2,opt,name=probe,proto3" json:"probe,omitempty"` // asks for an answer that names it; 0 asks nothing
-	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the placement the sender knows
+	Probe         uint64                 `protobuf:"varint,2,opt,name=probe,proto3" json:"probe,omitempty"`   // asks for an answer that names it; 0 asks nothing
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`   // of the placement the sender knows
+	Closed        uint64                 `protobuf:"varint,4,opt,name=closed,proto3" json:"closed,omitempty"` // as in Hello
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3338,6 +3365,13 @@ func (x *Ack) GetProbe() uint64 {
 func (x *Ack) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Ack) GetClosed() uint64 {
+	if x != nil {
+		return x.Closed
 	}
 	return 0
 }
@@ -4397,7 +4431,7 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x05total\x18\x01 \x01(\x12R\x05total\x12\x12\n" +
 	"\x04base\x18\x02 \x01(\x04R\x04base\x12\x10\n" +
 	"\x03off\x18\x03 \x01(\x12R\x03off\x12\"\n" +
-	"\x02by\x18\x04 \x01(\v2\x12.dialkv.log.v1.DotR\x02by\"\xb0\x01\n" +
+	"\x02by\x18\x04 \x01(\v2\x12.dialkv.log.v1.DotR\x02by\"\xc8\x01\n" +
 	"\x06Vector\x12\x16\n" +
 	"\x06actors\x18\x01 \x03(\x06R\x06actors\x12\x18\n" +
 	"\anumbers\x18\x02 \x03(\x04R\anumbers\x12\x14\n" +
@@ -4405,7 +4439,8 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\bposition\x18\x04 \x01(\x04R\bposition\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\rR\aversion\x12\x14\n" +
 	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x12\x12\n" +
-	"\x04deps\x18\a \x01(\fR\x04deps\"K\n" +
+	"\x04deps\x18\a \x01(\fR\x04deps\x12\x16\n" +
+	"\x06closed\x18\b \x01(\x04R\x06closed\"K\n" +
 	"\aClosure\x12\x16\n" +
 	"\x06actors\x18\x01 \x03(\x06R\x06actors\x12\x12\n" +
 	"\x04ends\x18\x02 \x03(\x04R\x04ends\x12\x14\n" +
@@ -4421,13 +4456,14 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\aentries\x18\x02 \x01(\v2\x16.dialkv.log.v1.EntriesH\x00R\aentries\x12&\n" +
 	"\x03ack\x18\x03 \x01(\v2\x12.dialkv.log.v1.AckH\x00R\x03ack\x125\n" +
 	"\bsnapshot\x18\x04 \x01(\v2\x17.dialkv.log.v1.SnapshotH\x00R\bsnapshotB\x06\n" +
-	"\x04kind\"\x92\x01\n" +
+	"\x04kind\"\xaa\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12-\n" +
 	"\x06vector\x18\x02 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\x06R\x05actor\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05lives\x18\x05 \x03(\x06R\x05lives\"\xaf\x01\n" +
+	"\x05lives\x18\x05 \x03(\x06R\x05lives\x12\x16\n" +
+	"\x06closed\x18\x06 \x01(\x04R\x06closed\"\xc7\x01\n" +
 	"\aEntries\x12\x16\n" +
 	"\x06writes\x18\x01 \x03(\fR\x06writes\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\x04R\x05probe\x12-\n" +
@@ -4435,11 +4471,13 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\bclock_ms\x18\b \x01(\x03R\aclockMs\x12\x14\n" +
 	"\x05epoch\x18\t \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06serves\x18\n" +
-	" \x01(\bR\x06serves\"b\n" +
+	" \x01(\bR\x06serves\x12\x16\n" +
+	"\x06closed\x18\v \x01(\x04R\x06closed\"z\n" +
 	"\x03Ack\x12/\n" +
 	"\adurable\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\adurable\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\x04R\x05probe\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\xc3\x01\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06closed\x18\x04 \x01(\x04R\x06closed\"\xc3\x01\n" +
 	"\bSnapshot\x12-\n" +
 	"\x06vector\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x12.\n" +
 	"\x04rows\x18\x02 \x03(\v2\x1a.dialkv.log.v1.SnapshotRowR\x04rows\x12\x12\n" +

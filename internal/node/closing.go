@@ -65,7 +65,10 @@ func (n *Node) closeSome(ctx context.Context, id store.GroupID, r *ap.Replica) e
 	if err != nil || closure == nil {
 		return err
 	}
-	return n.catalog.Close(ctx, id, after, closure)
+	if err = n.catalog.Close(ctx, id, after, closure); err == nil {
+		n.cfg.Logger.Info("actors of a group that run no more were closed", "node", n.cfg.Node, "group", id.String())
+	}
+	return err
 }
 
 // unrecorded are the numbers of closures that a replica has learned and the catalog lacks,

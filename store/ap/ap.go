@@ -3,7 +3,8 @@
 //
 // The model in five nouns:
 //
-//   - An actor is one life of one replica, a random number drawn at every start.
+//   - An actor is one life of one replica, a random number drawn at every start. One that
+//     has ended is closed, and from then on a number stands for all that were.
 //   - A dot names a write: the actor that took it and the actor's count.
 //   - The log of a replica holds the writes it has applied, in its own order, in
 //     which nothing ever comes before what it depends on.
@@ -205,18 +206,18 @@ func (r *Replica) Status() store.Status {
 	if len(p.Joining) > 0 {
 		s.NonVoters = slices.Clone(p.Joining)
 	}
-	vector, _, err := r.views.peek()
+	v, _, err := r.views.latest()
 	switch {
 	case err != nil:
 		s.Detail = "it has stopped"
-	case vector == nil:
+	case v == nil:
 		s.Detail = "it has not started"
 	default:
 		s.Ready, s.Detail = true, r.clocks.detail()
 		if !p.serves() {
 			s.Ready, s.Detail = false, catchingUp
 		}
-		s.Vector, s.Revision, s.Backlog = vector.String(), vector.Sum(), r.acks.backlog(vector)
+		s.Vector, s.Revision, s.Backlog = v.text(), v.vector.Sum(), r.acks.backlog(v.vector)
 	}
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dialkv/dialkv/internal/logpb"
@@ -91,8 +92,9 @@ type puller struct {
 	stream Stream
 	probes *probes
 
-	incoming *incoming // a snapshot on its way; read's
-	ended    func()    // when nothing can come any more; read's, nil before the hello
+	incoming *incoming     // a snapshot on its way; read's
+	known    atomic.Uint64 // number of the newest closure that the peer has learned
+	ended    func()        // when nothing can come any more; read's, nil before the hello
 }
 
 // pullOnce returns why the stream ended; both its goroutines have.
@@ -128,11 +130,11 @@ func (r *Replica) pullOnce(ctx context.Context, peer string) error {
 // committed, and with a probe at every heartbeat.
 func (p *puller) write(ctx context.Context) error {
 	epoch := p.r.placed.Load().Epoch
-	vector, _, err := p.r.views.peek()
+	held, _, err := p.r.views.latest()
 	if err != nil {
 		return err
 	}
-	if err := sendHello(p.stream, p.r.life(), epoch, vector, p.r.lives.all()); err != nil {
+	if err := sendHello(p.stream, p.r.life(), epoch, held, p.r.lives.all()); err != nil {
 		return err
 	}
 	beat := time.NewTicker(heartbeat)
@@ -142,15 +144,14 @@ func (p *puller) write(ctx context.Context) error {
 	for {
 		// The epoch is read before the view: what is said with it was held by then.
 		epoch := p.r.placed.Load().Epoch
-		v, changed, err := p.r.views.acquire()
+		v, changed, err := p.r.views.latest()
 		if err != nil {
 			return err
 		}
-		vector, remote := v.vector, v.remote
-		p.r.views.release(v)
+		remote := v.remote
 		// What this replica wrote itself is no news to a peer that sends.
 		if probe || remote != said {
-			if err := p.ack(vector, epoch, probe); err != nil {
+			if err := p.ack(v, epoch, probe); err != nil {
 				return err
 			}
 			said, probe = remote, false
@@ -167,8 +168,8 @@ func (p *puller) write(ctx context.Context) error {
 	}
 }
 
-func (p *puller) ack(vector causal.Vector, epoch uint64, probe bool) error {
-	ack := &logpb.Ack{Durable: protoVector(vector), Epoch: epoch}
+func (p *puller) ack(held *view, epoch uint64, probe bool) error {
+	ack := &logpb.Ack{Durable: held.shared(p.known.Load()), Epoch: epoch, Closed: held.closures.Number()}
 	if probe {
 		now := time.Now()
 		if ack.Probe = p.probes.leave(now); ack.Probe != 0 {
@@ -186,6 +187,7 @@ func (p *puller) read(quiet *time.Timer) error {
 		return err
 	}
 	p.ended = p.r.lives.hear(p.peer, causal.Actor(hello.Actor))
+	p.known.Store(hello.Closed)
 	p.r.fresh.reopened(p.peer)
 	p.r.cfg.Events.Connected(p.peer)
 	for {
@@ -240,10 +242,11 @@ func (p *puller) take(frame *logpb.Entries) error {
 	if frame.Probe == 0 {
 		return nil
 	}
-	held, err := recvVector(frame.Vector)
+	held, err := p.r.recvShared(frame.Vector)
 	if err != nil {
 		return err
 	}
+	p.known.Store(frame.Closed)
 	asked, ok := p.probes.arrive(frame.Probe)
 	if !ok {
 		return garbage("an answer names the probe %d, which was not sent or is answered", frame.Probe)

@@ -39,6 +39,7 @@ func TestTokensStayShortThroughManyRestarts(t *testing.T) {
 		if n := sizeOf(t, long.Entry); n < 1000 {
 			t.Fatalf("after 150 restarts a token has %d bytes: nothing is shown", n)
 		}
+		before := w.bytesOfTen()
 		if n := c.close(); n != 150 {
 			t.Fatalf("%d actors were closed", n)
 		}
@@ -47,6 +48,7 @@ func TestTokensStayShortThroughManyRestarts(t *testing.T) {
 		if n := sizeOf(t, page.Entry); n > 128 {
 			t.Errorf("a token has %d bytes", n)
 		}
+		t.Logf("a token had %d bytes, and has %d", sizeOf(t, long.Entry), sizeOf(t, page.Entry))
 		if n := len(page.Proof.Vector); n > 128 {
 			t.Errorf("the vector is shown as %d bytes: %s", n, page.Proof.Vector)
 		}
@@ -81,11 +83,35 @@ func TestTokensStayShortThroughManyRestarts(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		w.converged()
+		after := w.bytesOfTen()
+		t.Logf("in ten idle seconds %d bytes were sent, and %d are", before, after)
+		if after > before/5 {
+			t.Errorf("in ten idle seconds %d bytes were sent before actors were closed, and %d after", before, after)
+		}
+		if row, _, err := w.at("n2").space.Get([]byte{rowSelf}); err != nil || len(row) > 256 {
+			t.Errorf("what n2 keeps of itself are %d bytes, %v", len(row), err)
+		}
 		w.anew("n1") // what was learned is on its disk
 		if page := w.read("n1", causally("k", page.Entry)); sizeOf(t, page.Entry) > 128 {
 			t.Errorf("after another start a token has %d bytes", sizeOf(t, page.Entry))
 		}
 	})
+}
+
+// bytesOfTen is how many bytes members send in ten seconds in which nothing happens.
+func (w *world) bytesOfTen() int {
+	all := func() (n int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, sent := range w.sent {
+			n += sent
+		}
+		return n
+	}
+	time.Sleep(time.Second)
+	before := all()
+	time.Sleep(10 * time.Second)
+	return all() - before
 }
 
 func sum(t *testing.T, e store.Entry) uint64 {

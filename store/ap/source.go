@@ -25,6 +25,7 @@ type source struct {
 
 	mu    sync.Mutex
 	have  causal.Vector // what the peer has confirmed
+	known uint64        // number of the newest closure that it has learned
 	probe uint64        // not answered yet
 }
 
@@ -91,7 +92,7 @@ func (s *source) receive() error {
 	}
 	s.r.meet(hello)
 	life := s.r.acks.greet(s.peer, durable, hello.Epoch)
-	s.heard(durable, 0)
+	s.heard(durable, hello.Closed, 0)
 	for {
 		f, err := recv(s.stream)
 		if err != nil {
@@ -101,7 +102,7 @@ func (s *source) receive() error {
 		if ack == nil {
 			return garbage("a puller sends acknowledgements, not %T", f.GetKind())
 		}
-		durable, err := recvVector(ack.Durable)
+		durable, err := s.r.recvShared(ack.Durable)
 		if err != nil {
 			return err
 		}
@@ -111,13 +112,13 @@ func (s *source) receive() error {
 		if mutant.M33 {
 			s.r.counted(s.peer, causal.Actor(hello.Actor), durable)
 		}
-		s.heard(durable, ack.Probe)
+		s.heard(durable, ack.Closed, ack.Probe)
 	}
 }
 
-func (s *source) heard(durable causal.Vector, probe uint64) {
+func (s *source) heard(durable causal.Vector, known, probe uint64) {
 	s.mu.Lock()
-	s.have = durable
+	s.have, s.known = durable, known
 	if probe != 0 {
 		s.probe = probe
 	}
@@ -136,13 +137,14 @@ func (s *source) confirmed() causal.Vector {
 	return s.have
 }
 
-// takeProbe returns the newest probe that was not answered, or 0.
-func (s *source) takeProbe() uint64 {
+// takeProbe returns the newest probe that was not answered, or 0, and which closures its
+// sender knows.
+func (s *source) takeProbe() (probe, known uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	probe := s.probe
+	probe = s.probe
 	s.probe = 0
-	return probe
+	return probe, s.known
 }
 
 // send is the one writer of the stream.
@@ -203,12 +205,11 @@ func (s *source) begin() (uint64, error) {
 		return 0, err
 	}
 	cursor, err := cursorOf(v, s.confirmed())
-	vector := v.vector
 	s.r.views.release(v)
 	if err != nil {
 		return 0, err
 	}
-	return cursor, sendHello(s.stream, s.life, s.r.placed.Load().Epoch, vector, nil)
+	return cursor, sendHello(s.stream, s.life, s.r.placed.Load().Epoch, v, nil)
 }
 
 // look is what a source sees behind its cursor.
@@ -228,7 +229,7 @@ type look struct {
 func (s *source) look(cursor uint64, held bool) (look, error) {
 	// The probe is taken before the placement and the view: the answer must hold
 	// everything that was confirmed and acknowledged here before the probe left.
-	probe := s.takeProbe()
+	probe, known := s.takeProbe()
 	members := s.r.placed.Load()
 	v, changed, err := s.r.views.acquire()
 	if err != nil {
@@ -243,7 +244,8 @@ func (s *source) look(cursor uint64, held bool) (look, error) {
 	}
 	switch {
 	case probe != 0:
-		l.frame.Probe, l.frame.Vector, l.frame.ClockMs = probe, protoVector(v.vector), s.r.cfg.Clock().UnixMilli()
+		l.frame.Probe, l.frame.Vector, l.frame.ClockMs = probe, v.shared(known), s.r.cfg.Clock().UnixMilli()
+		l.frame.Closed = v.closures.Number()
 		l.frame.Epoch, l.frame.Serves = members.Epoch, members.serves()
 	case len(l.frame.Writes) == 0:
 		l.frame = nil

@@ -55,10 +55,13 @@ func load(space *engine.Space, cutEvery, grace uint64) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.loadClosures(); err != nil {
+		return nil, err
+	}
 	if found {
 		err = s.loadSelf(self)
 	}
-	if err = errors.Join(err, s.loadClosures()); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	s.next = 1 // a look at the rows will say
@@ -76,6 +79,12 @@ func (s *state) loadSelf(self []byte) (err error) {
 	if s.vector, err = vectorOf(&pb); err != nil {
 		return corrupt("the replica's own row", err)
 	}
+	all, known := s.closures.Up(pb.Closed)
+	if !known {
+		return corrupt("the replica's own row", fmt.Errorf("it stands on the closure %d, which is not there", pb.Closed))
+	}
+	s.vector.Join(all)
+	s.covered = pb.Closed
 	if s.deps, err = token.DecodeDeps(pb.Deps); err != nil {
 		return corrupt("the replica's own row", err)
 	}
@@ -176,7 +185,8 @@ func (s *state) store(key string, before, siblings []causal.Sibling) error {
 
 // commit ends the batch: all of it is then in the engine, or the engine has failed.
 func (s *state) commit(sync bool) error {
-	self := protoVector(s.vector)
+	self := protoVector(s.closures.Open(s.vector, s.covered))
+	self.Closed = s.covered
 	self.Version, self.Position, self.Bytes, self.Stamp = formatVersion, s.position, s.bytes, uint64(s.clock.Last())
 	self.Deps = s.deps.Encode()
 	row, err := proto.Marshal(self)

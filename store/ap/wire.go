@@ -60,8 +60,11 @@ func recv(s Stream) (*logpb.Frame, error) {
 	return &f, nil
 }
 
-func sendHello(s Stream, actor causal.Actor, epoch uint64, durable causal.Vector, lives []causal.Actor) error {
-	hello := &logpb.Hello{Version: wireVersion, Actor: uint64(actor), Epoch: epoch, Vector: protoVector(durable)}
+func sendHello(s Stream, actor causal.Actor, epoch uint64, held *view, lives []causal.Actor) error {
+	hello := &logpb.Hello{Version: wireVersion, Actor: uint64(actor), Epoch: epoch}
+	if held != nil {
+		hello.Vector, hello.Closed = protoVector(held.vector), held.closures.Number()
+	}
 	for _, a := range lives {
 		hello.Lives = append(hello.Lives, uint64(a))
 	}
@@ -86,6 +89,36 @@ func recvHello(s Stream) (*logpb.Hello, causal.Vector, error) {
 	}
 	v, err := recvVector(hello.Vector)
 	return hello, v, err
+}
+
+// shared is how a view's vector travels to a peer that has said how far it knows closures: by
+// that number, if this replica has all that was closed up to it. So what is sent all the time
+// is no longer for each start of a node there ever was.
+func (v *view) shared(known uint64) *logpb.Vector {
+	if known == 0 || known > v.covered || !v.closures.Knows(known) {
+		return protoVector(v.vector)
+	}
+	pb := protoVector(v.closures.Open(v.vector, known))
+	pb.Closed = known
+	return pb
+}
+
+// recvShared reads what shared made of a peer's vector.
+func (r *Replica) recvShared(pb *logpb.Vector) (causal.Vector, error) {
+	v, err := recvVector(pb)
+	if err != nil || pb.GetClosed() == 0 {
+		return v, err
+	}
+	_, closures, _, err := r.views.seen()
+	if err != nil {
+		return nil, err
+	}
+	all, known := closures.Up(pb.GetClosed())
+	if !known {
+		return nil, garbage("a vector stands on the closure %d, which this replica has not named", pb.GetClosed())
+	}
+	v.Join(all)
+	return v, nil
 }
 
 func recvVector(pb *logpb.Vector) (causal.Vector, error) {
