@@ -263,7 +263,7 @@ func (c *Client) read(ctx context.Context, ks shard.Keyspace, group store.GroupI
 		return store.Page{}, err
 	}
 	t, _ := c.router.known()
-	return page, s.read(t, answer{group, page.Entry, page.Deps, covered(tok, group, q.Level)})
+	return page, s.read(t, answer{group, page.Entry, page.Deps, tok, q.Level})
 }
 
 func (c *Client) write(ctx context.Context, ks shard.Keyspace, group store.GroupID, cmd store.Command, s *Session) (result store.Result, err error) {
@@ -285,7 +285,7 @@ func (c *Client) write(ctx context.Context, ks shard.Keyspace, group store.Group
 	k.send = sendCommand(k, cmd, tok, &result)
 	err = k.run(ctx)
 	end(err)
-	return result, c.remember(s, group, covered(tok, group, store.LevelDefault), result, err)
+	return result, c.remember(s, group, tok, result, err)
 }
 
 // openSession opens an exactly-once session in a cp group. One that nobody uses
@@ -347,9 +347,9 @@ func sendCommand(k *call, cmd store.Command, tok []byte, result *store.Result) f
 // remember folds the answer to a write into the session: what was written, or what
 // a failed condition has read. A session that cannot take it in has a hole, and says
 // so; errors.Is still finds the Conflict.
-func (c *Client) remember(s *Session, group store.GroupID, sent store.Entry, r store.Result, outcome error) error {
+func (c *Client) remember(s *Session, group store.GroupID, tok []byte, r store.Result, outcome error) error {
 	t, _ := c.router.known()
-	came := answer{group, r.Entry, r.Deps, sent}
+	came := answer{group, r.Entry, r.Deps, tok, store.LevelDefault}
 	switch {
 	case outcome == nil:
 		if err := s.wrote(t, came); err != nil {

@@ -48,22 +48,25 @@ func (s *Session) encode(group store.GroupID) ([]byte, error) {
 }
 
 // answer is what an answer of a group brings to the session: the entry of what it showed,
-// and what that may depend on in other groups. sent is what of the group it had to cover.
+// and what that may depend on in other groups.
 type answer struct {
 	group store.GroupID
 	entry store.Entry
 	deps  store.Deps
-	sent  store.Entry
+	token []byte      // that was sent, if the answer covers what it asks for
+	level store.Level // at this level
 }
 
-// covered is what of the group an answer at this level had to cover, where the session was
-// told by the token.
-func covered(tok []byte, group store.GroupID, level store.Level) store.Entry {
-	t, err := token.Decode(tok)
-	if err != nil {
-		return nil // then nothing is known of it
+// shorten forgets what of the token that was sent the answer has a number for.
+func (a answer) shorten(t *token.Token) error {
+	if len(a.token) == 0 || !token.HasClosed(a.entry) {
+		return nil
 	}
-	return t.For(group, level)
+	sent, err := token.Decode(a.token)
+	if err != nil {
+		return err
+	}
+	return t.Fold(a.group, sent.For(a.group, a.level), a.entry)
 }
 
 func (s *Session) read(t shard.Topology, a answer) error {
@@ -90,15 +93,16 @@ func (s *Session) fold(t shard.Topology, a answer, into func(*token.Token, store
 	if err := into(&s.tok, a.group, a.entry); err != nil {
 		return err
 	}
-	return s.tok.Fold(a.group, a.sent, a.entry)
+	return a.shorten(&s.tok)
 }
 
 // goOn is read of a watch, which has come past all that this session has passed.
 func (s *Session) goOn(t shard.Topology, group store.GroupID, e store.Entry) error {
-	s.mu.Lock()
-	sent := s.tok.For(group, store.LevelDefault)
-	s.mu.Unlock()
-	return s.read(t, answer{group: group, entry: e, sent: sent})
+	passed, err := s.all()
+	if err != nil {
+		return err
+	}
+	return s.read(t, answer{group: group, entry: e, token: passed})
 }
 
 // merge adds what a node's own client made of the session. Where the session is still as it

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -20,6 +21,11 @@ const (
 	ClosedID  = math.MaxUint64
 	ClosedSum = math.MaxUint64 - 1
 )
+
+// HasClosed reports whether an entry may name a number of closures; if not, it does not.
+func HasClosed(e store.Entry) bool { return bytes.Contains(e, closedID) }
+
+var closedID = bytes.Repeat([]byte{0xff}, 8)
 
 // Component says: everything that ID wrote up to and including N. On ap an ID is
 // an actor; a cp group has the one component 0, whose N is a revision.

@@ -144,6 +144,7 @@ func (r *Replica) begin() error {
 	if err := r.state.live(a); err != nil {
 		return fmt.Errorf("ap: open group %s: %w", r.cfg.Group, err)
 	}
+	r.lives.met(r.life())
 	r.actor.Store(uint64(a))
 	r.state.own = a
 	return nil

@@ -127,10 +127,22 @@ func FuzzEntryFromTheWire(f *testing.F) {
 
 func FuzzRowsAndVectors(f *testing.F) {
 	f.Add([]byte{})
+	if closure, err := encodeClosure(causal.Vector{7: 0, 9: 3}, 2); err == nil {
+		f.Add(closure)
+	}
 	f.Add([]byte("\x0a\x0b\x09\x01\x00\x00\x00\x00\x00\x00\x00\x10\x01"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if siblings, err := decodeSiblings(b); err == nil {
 			causal.Winner(siblings)
+		}
+		if ends, after, err := decodeClosure(b); err == nil {
+			again, err := encodeClosure(ends, after)
+			if back, _, undecoded := decodeClosure(again); err != nil || undecoded != nil || !reflect.DeepEqual(back, ends) {
+				t.Errorf("the closure %v became %v: %v, %v", ends, back, err, undecoded)
+			}
+		}
+		if n, err := decodeNeed(b); err == nil {
+			_ = n.text()
 		}
 		if dots, err := decodeDots(b); err == nil {
 			causal.ContextOf(dots).Covers(causal.Dot{Actor: 1, N: 1})

@@ -44,6 +44,13 @@ func (r *Replica) meet(hello *logpb.Hello) {
 	}
 }
 
+// met notes that this replica ran as another actor.
+func (l *lives) met(a causal.Actor) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.meet(a)
+}
+
 func (l *lives) meet(a causal.Actor) {
 	if a != 0 && len(l.known) < mostLives {
 		l.known[a] = true

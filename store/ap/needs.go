@@ -59,8 +59,12 @@ func (n need) dots(known *causal.Closures) []causal.Dot {
 	return append(dots, causal.Dot{Actor: closedActor, N: n.closed})
 }
 
-// short is v, which covers what was closed up to the number, in the fewest words.
+// short is v, which covers what was closed up to the number, in the fewest words. It may
+// share v.
 func short(v causal.Vector, known *causal.Closures, number uint64) need {
+	if number == 0 {
+		return need{Vector: v}
+	}
 	return need{known.Open(v, number), number}
 }
 

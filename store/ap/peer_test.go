@@ -87,6 +87,14 @@ func encodedSibling(t *testing.T, actor, n uint64) []byte {
 	return row
 }
 
+func encoded(t *testing.T, f *logpb.Frame) []byte {
+	var r recorder
+	if err := send(&r, f); err != nil {
+		t.Fatal(err)
+	}
+	return r.frames[0]
+}
+
 func named(actor, n uint64, key string) *entry {
 	return &entry{key: key, Write: causal.Write{Dot: causal.Dot{Actor: causal.Actor(actor), N: n}}}
 }
@@ -115,6 +123,10 @@ func TestGarbageFromAPeerIsReportedAndNotApplied(t *testing.T) {
 		})),
 		"entries inside a snapshot": framesOf(t, snapshotOf(&logpb.Snapshot{Vector: protoVector(causal.Vector{5: 1})}), entriesOf(t, named(5, 1, "k"))),
 		"a probe of nobody":         framesOf(t, &logpb.Frame{Kind: &logpb.Frame_Entries{Entries: &logpb.Entries{Probe: 1 << 60, Vector: &logpb.Vector{}}}}),
+		"a number that was not named": framesOf(t, &logpb.Frame{Kind: &logpb.Frame_Entries{Entries: &logpb.Entries{
+			Probe: 1, Vector: &logpb.Vector{Closed: 5},
+		}}}),
+		"too many lives": {encoded(t, &logpb.Frame{Kind: &logpb.Frame_Hello{Hello: &logpb.Hello{Version: wireVersion, Lives: make([]uint64, mostLives+1)}}})},
 		"a crooked vector": framesOf(t, &logpb.Frame{Kind: &logpb.Frame_Entries{Entries: &logpb.Entries{
 			Probe: 1, Vector: &logpb.Vector{Actors: []uint64{2, 1}, Numbers: []uint64{1, 1}},
 		}}}),

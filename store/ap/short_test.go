@@ -122,6 +122,50 @@ func sum(t *testing.T, e store.Entry) uint64 {
 	return n
 }
 
+// A watch counts, and goes on, whether its token names what it has passed or has a number for
+// it; and one that has both has lost nothing.
+func TestWatchGoesOnBehindANumber(t *testing.T) {
+	run(t, 3, Config{}, func(w *world) {
+		c := &closed{world: w}
+		for i := range 4 {
+			w.put("n1", fmt.Sprint("k", i), "v")
+		}
+		w.anew("n1")
+		first := w.watch("n2", store.WatchQuery{From: 1, Prefix: "k"})
+		named := w.changesOf(first, 3)
+		if n := c.close(); n != 1 {
+			t.Fatalf("%d actors were closed", n)
+		}
+		c.learn(w.names...)
+		w.put("n1", "k4", "v")
+		last := w.changesOf(first, 2)[1]
+		if last.Revision != 5 || sum(t, last.Entry) != 5 || !token.HasClosed(last.Entry) {
+			t.Errorf("the fifth change is the %dth, behind %x, which counts %d", last.Revision, last.Entry, sum(t, last.Entry))
+		}
+		both, err := token.Join(named[1].Entry, last.Entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.put("n2", "k5", "v")
+		time.Sleep(time.Second)
+		for _, since := range []store.Entry{named[1].Entry, last.Entry, both} {
+			again := w.watch("n3", store.WatchQuery{Prefix: "k", Since: since})
+			want := []string{"k5=[v]"}
+			if !token.HasClosed(since) {
+				want = []string{"k2=[v]", "k3=[v]", "k4=[v]", "k5=[v]"}
+			}
+			if passed := again.(*changes).Passed(); passed != 6-uint64(len(want)) {
+				t.Errorf("it goes on behind %d writes", passed)
+			}
+			list := w.changesOf(again, len(want))
+			w.shows(list, want...)
+			if end := list[len(list)-1]; end.Revision != 6 {
+				t.Errorf("the last one is the %dth", end.Revision)
+			}
+		}
+	})
+}
+
 // A context that counts siblings by a number still names each: a write with it supersedes
 // what was read, and not what came after.
 func TestShortContextSupersedesWhatWasRead(t *testing.T) {

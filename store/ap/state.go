@@ -185,7 +185,7 @@ func (s *state) store(key string, before, siblings []causal.Sibling) error {
 
 // commit ends the batch: all of it is then in the engine, or the engine has failed.
 func (s *state) commit(sync bool) error {
-	self := protoVector(s.closures.Open(s.vector, s.covered))
+	self := protoVector(short(s.vector, s.closures, s.covered).Vector)
 	self.Closed = s.covered
 	self.Version, self.Position, self.Bytes, self.Stamp = formatVersion, s.position, s.bytes, uint64(s.clock.Last())
 	self.Deps = s.deps.Encode()

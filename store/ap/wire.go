@@ -98,7 +98,7 @@ func (v *view) shared(known uint64) *logpb.Vector {
 	if known == 0 || known > v.covered || !v.closures.Knows(known) {
 		return protoVector(v.vector)
 	}
-	pb := protoVector(v.closures.Open(v.vector, known))
+	pb := protoVector(short(v.vector, v.closures, known).Vector)
 	pb.Closed = known
 	return pb
 }
