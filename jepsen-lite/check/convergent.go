@@ -38,7 +38,7 @@ func (o *order) arbitration(judged func(*history.Op) bool) map[int][]int {
 		for _, t := range o.writes[k] {
 			for w := range o.matters(t, r) {
 				put := o.nodes[w].op.Kind != history.Delete
-				if put && w != won && !o.before(w, won) && !o.deletable(w, r) && !slices.Contains(lost[won], w) {
+				if put && w != won && !o.before(w, won) && !o.mayBeGone(w, r) && !slices.Contains(lost[won], w) {
 					lost[won] = append(lost[won], w)
 				}
 			}

@@ -147,8 +147,8 @@ func (r *record) keptAP(k ref, rep history.Replica, have []string) *violation {
 		meet(r.writers[k][v])
 	}
 	for _, op := range r.keys[k] {
-		if op.Kind == history.Delete && !op.Failed() {
-			meet(op)
+		if (op.Kind == history.Delete || op.TTL > 0) && !op.Failed() {
+			meet(op) // it is gone, or was, with what it covered
 		}
 	}
 	if !r.siblings(k.keyspace) {

@@ -110,6 +110,36 @@ func fixtures(t testing.TB) map[string][]byte {
 			n1 end
 			n2 members x milk
 			n2 end`},
+		"map-kept": {"map", `
+			alice 1-4 put x v1 field=size w=all process=1 node=n1
+			bob 5-9 remove x d1 field=size process=2 node=n2
+			alice 6-8 put x v2 field=size process=1 node=n1
+			carol 10-11 put x v3 field=color w=all process=3 node=n3
+			bob 12-13 get x v3 answer{"fields":["color"]} process=2 node=n2
+			n1 fields x size:v2,color:v3
+			n1 end
+			n2 fields x size:v2,color:v3
+			n2 end`},
+		"map-field-back": {"map", `
+			alice 1-4 put x v1 field=size process=1 node=n1
+			alice 5-6 remove x d1 field=size process=1 node=n1
+			n1 fields x size:v1
+			n1 end
+			n2 fields x size:v1
+			n2 end`},
+		"ap-scan-torn": {"lww", `
+			alice 1-2 put post hello dot=a1:1 found=false process=1
+			bob 3-4 get post hello process=2
+			bob 5-6 put reply hi dot=b1:1 found=false process=2
+			carol 7-9 scan - call{"prefix":""} answer{"vectors":["b1:1"],"items":[{"key":"reply","value":"hi","siblings":[{"dot":"b1:1","value":"hi"}]}]} process=3`},
+		"ap-watch-gap": {"lww", `
+			alice 1-2 put post hello dot=a1:1 found=false process=1
+			alice 3-4 put post again dot=a1:2 found=true process=1
+			carol 5-9 watch - call{"from":1} process=3
+			carol told 6 of 3 {"revision":2,"vector":"a1:2","events":[{"key":"post","dot":"a1:2","values":["again"]}]}`},
+		"ap-ttl-early": {"lww", `
+			alice 100-110 put cart milk ttl_ms=500 process=1 node=n1
+			alice 400-410 get cart nil process=1 node=n2`},
 		"failed-was-read": {"cp", `
 			alice 1-2 put! x v1 code=Unavailable process=1
 			bob 3-4 get x v1 process=2`},

@@ -42,6 +42,7 @@ type record struct {
 	ledgers  map[string][]*ledger
 
 	rulings map[ref]ruling
+	skews   []skew // when wall clocks were wrong
 }
 
 func newRecord(h *history.History, o Options) *record {
@@ -55,7 +56,7 @@ func newRecord(h *history.History, o Options) *record {
 		twice: map[ref][2]*history.Op{}, others: map[string][]*history.Op{},
 		lww: policies(h), types: map[ref]*typed{}, rulings: map[ref]ruling{},
 		rich: richSpaces(h), several: map[string]bool{}, locks: map[string]bool{}, leases: map[string][]*history.Op{},
-		acts: map[ref][]act{}, repeated: repeats(h), ledgers: map[string][]*ledger{},
+		acts: map[ref][]act{}, repeated: repeats(h), ledgers: map[string][]*ledger{}, skews: skews(h),
 	}
 	r.ops = r.calls()
 	for _, op := range r.ops {

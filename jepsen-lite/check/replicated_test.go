@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -18,10 +19,14 @@ type cluster struct {
 	deletes  int // one write in so many; none if 0
 	keys     int
 	sent     map[[2]int]int // how much of a's log b has without a gap
+	views    bool           // it is scanned and watched, and writes tell their names
+	ttls     bool           // some values end
+	watchers []*onlooker
 
 	replicas []*replica
 	sessions []*client
 	seq, n   int
+	at       int // the replica that is asked
 	rows     []string
 }
 
@@ -29,6 +34,7 @@ type entry struct {
 	actor, n, stamp int
 	key, value      string
 	delete          bool
+	deadline        int // 0: it stays
 	covers          map[[2]int]bool
 }
 
@@ -78,6 +84,11 @@ func join(into, from []int) {
 // run does ops operations, lets everything spread, and dumps.
 func (c *cluster) run(ops int) string {
 	for len(c.rows) < ops {
+		c.expire()
+		if c.views && c.r.IntN(5) == 0 {
+			c.look()
+			continue
+		}
 		if c.r.IntN(3) > 0 {
 			c.spread(c.replicas[c.r.IntN(3)], c.replicas[c.r.IntN(3)])
 			continue
@@ -87,6 +98,7 @@ func (c *cluster) run(ops int) string {
 			continue
 		}
 		key := fmt.Sprint("k", c.r.IntN(c.keys))
+		c.at = rep.id
 		if c.r.IntN(2) == 0 {
 			c.get(s, rep, key)
 		} else {
@@ -94,7 +106,8 @@ func (c *cluster) run(ops int) string {
 		}
 	}
 	for moved := true; moved; {
-		moved = false
+		c.seq += 1000
+		moved = c.expire()
 		for _, a := range c.replicas {
 			for _, b := range c.replicas {
 				moved = c.spread(a, b) || moved
@@ -154,6 +167,33 @@ func (c *cluster) apply(r *replica, e entry) {
 		keep = append(keep, e)
 	}
 	r.state[e.key] = keep
+}
+
+// expire deletes what is over at the replica that took it: that value, and no other.
+func (c *cluster) expire() (did bool) {
+	for _, rep := range c.replicas {
+		for _, key := range slices.Sorted(maps.Keys(rep.state)) {
+			for _, e := range slices.Clone(rep.state[key]) {
+				early := 0
+				if c.bug == "ends early" {
+					early = 150
+				}
+				if e.deadline == 0 || e.actor != rep.id || c.seq < e.deadline-early || c.bug == "never ends" {
+					continue
+				}
+				rep.top++
+				end := entry{actor: rep.id, n: rep.vector[rep.id] + 1, stamp: rep.top, key: key, delete: true, covers: map[[2]int]bool{e.dot(): true}}
+				if c.bug == "ends the key" {
+					for _, s := range rep.state[key] {
+						end.covers[s.dot()] = true
+					}
+				}
+				c.apply(rep, end)
+				did = true
+			}
+		}
+	}
+	return did
 }
 
 func values(es []entry) []string {
@@ -217,6 +257,14 @@ func (c *cluster) write(s *client, rep *replica, key string) {
 		}
 	}
 	lost := c.r.IntN(12) == 0
+	if c.ttls && !e.delete && c.r.IntN(2) == 0 {
+		ttl := 100 + c.r.IntN(200)
+		e.deadline = c.seq + 2 + ttl
+		args += fmt.Sprintf(" ttl_ms=%d", ttl)
+	}
+	if c.views && !lost {
+		args += fmt.Sprintf(" dot=r%d:%d found=%v", e.actor, e.n, len(rep.state[key]) > 0)
+	}
 	if !lost || c.r.IntN(2) == 0 {
 		c.apply(rep, e)
 	}
@@ -232,7 +280,11 @@ func (c *cluster) row(s *client, kind, key, args string, lost bool) {
 	if lost {
 		end = "?"
 	}
-	c.rows = append(c.rows, fmt.Sprintf("%s %d-%s %s %s %s", s.name, c.seq-1, end, kind, key, args))
+	node := ""
+	if c.ttls {
+		node = fmt.Sprintf(" served_by=n%d", c.at)
+	}
+	c.rows = append(c.rows, fmt.Sprintf("%s %d-%s %s %s %s%s", s.name, c.seq-1, end, kind, key, args, node))
 }
 
 func TestHonestClusterPasses(t *testing.T) {

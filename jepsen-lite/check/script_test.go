@@ -25,7 +25,7 @@ import (
 //	s1 1-2 incr x 3 sum=5     s1 1-2 scan - call{…} answer{…}
 //	w1 told 7 of 3 {…}        a line of the watch in row 3
 //	n1 dump x a,b     n1 end
-//	n1 sum x 5        n1 members x a,b
+//	n1 sum x 5        n1 members x a,b      n1 fields x f:a,g:b
 //
 // call{…} and answer{…} add fields in JSON, without spaces. A row's number is its op_id.
 //
@@ -55,7 +55,7 @@ func lines(t testing.TB, mode, text string) []byte {
 		if len(f) == 0 {
 			continue
 		}
-		if slices.Contains([]string{"dump", "end", "sum", "members"}, f[1]) {
+		if slices.Contains([]string{"dump", "end", "sum", "members", "fields"}, f[1]) {
 			late++
 			add(dumpLine(f, late))
 			continue
@@ -100,6 +100,9 @@ func dumpLine(f []string, seq int) map[string]any {
 		sibling := map[string]any{"dot": "d" + v, "value": v}
 		if f[1] == "members" {
 			sibling["value"], sibling["field"] = "", v
+		}
+		if f[1] == "fields" {
+			sibling["field"], sibling["value"], _ = strings.Cut(v, ":")
 		}
 		siblings = append(siblings, sibling)
 	}
@@ -148,10 +151,12 @@ func opLines(t testing.TB, mode string, f []string, id int) (call, answer map[st
 			call[name] = seq(value)
 		case name == "granted" || name == "term":
 			answer[name] = seq(value)
-		case name == "role" || name == "served_by" || name == "group":
+		case name == "role" || name == "served_by" || name == "group" || name == "dot":
 			answer[name] = value
 		case !named:
 			args = append(args, a)
+		case name == "found":
+			answer[name] = value == "true"
 		case name == "rev":
 			answer["revision"] = seq(value)
 		case name == "replaced":

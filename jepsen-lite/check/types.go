@@ -36,7 +36,7 @@ func (r *record) addTyped(op *history.Op) {
 			t.seen = append(t.seen, op)
 		}
 		return
-	case history.Incr, history.Add:
+	case history.Incr, history.Add, history.Put:
 		if !op.Failed() {
 			t.effects = append(t.effects, op)
 		}

@@ -160,6 +160,7 @@ func TestFixturesOfTypes(t *testing.T) {
 	for name, want := range map[string]Verdict{
 		"counter-kept": Pass, "counter-delete-undone": Fail, "counter-counted-twice": Fail,
 		"set-kept": Pass, "set-member-lost": Fail, "set-member-back": Fail,
+		"map-kept": Pass, "map-field-back": Fail,
 	} {
 		policy, _, _ := strings.Cut(name, "-")
 		h, err := history.Read(strings.NewReader(string(fixtures(t)[name])))

@@ -2,12 +2,13 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 )
 
 func (r *record) scans() bool {
-	return r.any(func(op *history.Op) bool { return op.Kind == history.Scan && op.Mode == "cp" })
+	return r.any(func(op *history.Op) bool { return op.Kind == history.Scan && (op.Mode == "cp" || len(op.Vectors) > 0) })
 }
 
 // scan judges that each scan of a cp keyspace is the state at the revision it names:
@@ -36,11 +37,22 @@ func scan(r *record) Result {
 			return withCompared(v.result("revisions"), c)
 		}
 	}
-	return Result{Verdict: Pass, Compared: c, Stage: "revisions", Sentence: fmt.Sprintf("%d scans, each the state at one revision; %d items of others' writes", c.Ops, c.ReadsOfOthers)}
+	ap, v, err := r.scanAP(&c)
+	switch {
+	case err != nil:
+		return Result{Verdict: Unknown, Compared: c, Sentence: err.Error()}
+	case v != nil:
+		return withCompared(v.result("vectors"), c)
+	case ap > 0 && ap == c.Ops:
+		return Result{Verdict: Pass, Compared: c, Stage: "vectors", Sentence: fmt.Sprintf("%d scans, each a causal cut, and what the writes of its vector leave; %d items of others' writes", ap, c.ReadsOfOthers)}
+	}
+	return Result{Verdict: Pass, Compared: c, Stage: "revisions", Sentence: fmt.Sprintf("%d scans, each the state at one revision or vector; %d items of others' writes", c.Ops, c.ReadsOfOthers)}
 }
 
 func (r *record) watches() bool {
-	return r.any(func(op *history.Op) bool { return op.Kind == history.Watch && op.Mode == "cp" })
+	return r.any(func(op *history.Op) bool {
+		return op.Kind == history.Watch && (op.Mode == "cp" || op.Since != "" || slices.ContainsFunc(op.Changes, func(ch history.Change) bool { return ch.Vector != "" }))
+	})
 }
 
 // watch judges each watch by the order of revisions: what it was told is in order, once,
@@ -72,7 +84,14 @@ func watch(r *record) Result {
 			return withCompared(v.result("revisions"), c)
 		}
 	}
-	return Result{Verdict: Pass, Compared: c, Stage: "revisions", Sentence: fmt.Sprintf("%d changes told to %d watches, in order, once, and none left out", c.Ops, sessions)}
+	ap, v, err := r.watchAP(&c)
+	switch {
+	case err != nil:
+		return Result{Verdict: Unknown, Compared: c, Sentence: err.Error()}
+	case v != nil:
+		return withCompared(v.result("vectors"), c)
+	}
+	return Result{Verdict: Pass, Compared: c, Stage: "revisions", Sentence: fmt.Sprintf("%d changes told to %d watches, in order, once, and none left out", c.Ops, sessions+ap)}
 }
 
 func (l *ledger) watched(op *history.Op) *violation {

@@ -12,17 +12,18 @@ import (
 // On a register (cp, and lww on ap) the place of w is taken by a write that does not
 // come before w, so r lacks w if it returned something that does. On siblings a
 // write stands beside all that its context did not cover, so r lacks w unless w is
-// among its values, or covered by a write that is itself there.
+// among its values, or covered by a write that is itself there. A value whose TTL may be
+// over stands in the place of what it superseded, and need not be there itself.
 func (o *order) hidden(w, r int) bool {
 	n, k := &o.nodes[r], key(o.nodes[r].op)
 	gone := o.nodes[w].op.Kind == history.Delete
 	switch {
-	case w == r:
+	case w == r, o.r.ended(o.nodes[w].op, n.op):
 		return false
 	case o.r.siblings(k.keyspace):
 		return !gone && !o.there(w, r, map[int]bool{})
 	case len(n.seen) == 0:
-		return !gone && !o.deletable(w, r)
+		return !gone && !o.deletable(w, r) && !o.lapsed(w, r)
 	}
 	got, ok := o.writer(k, n.seen[0])
 	if !ok || got == w || !o.before(got, w) {
@@ -82,6 +83,6 @@ func (o *order) there(w, r int, asked map[int]bool) bool {
 			return false
 		}
 		i, known := o.of[c]
-		return c.Kind == history.Delete || known && o.there(i, r, asked)
+		return c.Kind == history.Delete || o.r.ended(c, n.op) || known && o.there(i, r, asked)
 	})
 }

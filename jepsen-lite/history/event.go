@@ -62,6 +62,7 @@ type Call struct {
 	Mode     string `json:"mode"`               // cp or ap
 	Conflict string `json:"conflict,omitempty"` // ap: the keyspace's policy: lww, siblings, counter, set or map
 	Key      string `json:"key,omitempty"`
+	Field    string `json:"field,omitempty"` // of a map: what is put or removed
 	Expect   string `json:"expect,omitempty"`
 	Value    string `json:"value,omitempty"` // written; a delete's is its id
 	Level    string `json:"level,omitempty"` // bounded with its bound: bounded:2s
@@ -84,10 +85,12 @@ type Answer struct {
 	Code     store.Code    `json:"code,omitempty"`
 	Found    *bool         `json:"found,omitempty"`
 	Value    string        `json:"value,omitempty"`
-	Values   []string      `json:"values,omitempty"` // ap: all siblings
+	Values   []string      `json:"values,omitempty"` // ap: all siblings; of a set its members, of a map the values of Fields
+	Fields   []string      `json:"fields,omitempty"` // of a map
 	Revision *uint64       `json:"revision,omitempty"`
 	Replaced *uint64       `json:"replaced,omitempty"`
 	Context  string        `json:"context,omitempty"`
+	Dot      string        `json:"dot,omitempty"` // ap: the name of the write
 	Served   string        `json:"level_served,omitempty"`
 	ServedBy string        `json:"served_by,omitempty"`
 	Server
@@ -96,8 +99,10 @@ type Answer struct {
 	Steps []StepSeen `json:"steps,omitempty"`
 	Items []Item     `json:"items,omitempty"` // of a scan, over all its pages
 	Pages []uint64   `json:"pages,omitempty"` // of a scan: the revision of each page
-	Fence uint64     `json:"fence,omitempty"` // of a lock
-	Lease uint64     `json:"granted,omitempty"`
+	// Vectors are, on ap, what each page of a scan named as its view.
+	Vectors []string `json:"vectors,omitempty"`
+	Fence   uint64   `json:"fence,omitempty"` // of a lock
+	Lease   uint64   `json:"granted,omitempty"`
 }
 
 // Fault is one end of a fault.

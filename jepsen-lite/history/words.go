@@ -45,7 +45,8 @@ type StepSeen struct {
 type Span struct {
 	Prefix string `json:"prefix,omitempty"` // "" is every key, unless a watch has a key
 	Limit  int    `json:"limit,omitempty"`  // of a scan: most items; 0 is all
-	From   uint64 `json:"from,omitempty"`   // of a watch: the first revision; 0 is behind the present
+	From   uint64 `json:"from,omitempty"`   // of a watch: the first revision; 0 is behind the present, or behind Since
+	Since  string `json:"since,omitempty"`  // of a watch on ap: the vector that it goes on behind
 }
 
 // Tenure is how long a key lives, and by whose leave it is written.
@@ -60,9 +61,10 @@ type Tenure struct {
 
 // Item is one key of a scan.
 type Item struct {
-	Key      string `json:"key"`
-	Value    string `json:"value"`
-	Revision uint64 `json:"revision,omitempty"`
+	Key      string    `json:"key"`
+	Value    string    `json:"value"`
+	Revision uint64    `json:"revision,omitempty"`
+	Siblings []Sibling `json:"siblings,omitempty"` // ap: all that is there, with names
 }
 
 // Server is who answered, for the laws that hold within a group.
@@ -73,9 +75,11 @@ type Server struct {
 }
 
 // Change is what a watch was told at one revision: all events of it, or none, which
-// is a notice of progress: all up to Revision were told.
+// is a notice of progress: all up to Revision were told. On ap it is one write, and all
+// that Vector includes were told or passed over.
 type Change struct {
 	Revision uint64        `json:"revision"`
+	Vector   string        `json:"vector,omitempty"` // ap
 	Events   []Changed     `json:"events,omitempty"`
 	Seq      int64         `json:"-"`
 	T        time.Duration `json:"-"`
@@ -88,6 +92,9 @@ type Changed struct {
 	Deleted  bool   `json:"deleted,omitempty"`
 	Expired  bool   `json:"expired,omitempty"`
 	Replaced uint64 `json:"replaced,omitempty"`
+
+	Dot    string   `json:"dot,omitempty"`    // ap: the name of the write
+	Values []string `json:"values,omitempty"` // ap: all that a read showed after it
 }
 
 var targets = map[string]bool{"value": true, "version": true, "created": true, "changed": true, "lease": true}

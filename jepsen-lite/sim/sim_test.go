@@ -97,13 +97,13 @@ func judge(t *testing.T, r *scenario.Recording) scenario.Outcome {
 // TestMembersComeAndGo replaces one node after the other, with cuts in between, under
 // workloads of ap keyspaces.
 func TestMembersComeAndGo(t *testing.T) {
-	minutes(t, []string{"roaming", "causal", "counter"}, nemesis.Membership, nemesis.Partition)
+	minutes(t, []string{"roaming", "causal", "counter", "ap-watch"}, nemesis.Membership, nemesis.Partition)
 }
 
 // TestClocksAreWrong sets wall clocks wrong by seconds, with cuts in between. They order
-// concurrent writes and promise nothing.
+// concurrent writes, and end values by as much early or late; they promise nothing else.
 func TestClocksAreWrong(t *testing.T) {
-	minutes(t, []string{"roaming", "causal", "bounded", "delete"}, nemesis.Skew, nemesis.Partition)
+	minutes(t, []string{"roaming", "causal", "bounded", "delete", "ap-ttl"}, nemesis.Skew, nemesis.Partition)
 }
 
 // minutes keeps five nodes under faults for a virtual minute with each workload.

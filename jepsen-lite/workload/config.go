@@ -11,7 +11,7 @@ import (
 )
 
 // Names lists the workloads.
-var Names = []string{"register", "roaming", "causal", "bank", "scan", "watch", "exactly-once", "lock", "ttl", "bounded", "counter", "set", "delete", "across"}
+var Names = []string{"register", "roaming", "causal", "bank", "scan", "watch", "exactly-once", "lock", "ttl", "bounded", "counter", "set", "delete", "across", "ap-watch", "ap-scan", "ap-ttl", "map"}
 
 // Config is what is asked, how often and for how long.
 type Config struct {
@@ -85,7 +85,7 @@ func Keyspaces(workload, suffix string) []shard.Keyspace {
 			lww, siblings,
 			{Name: name("cp"), Mode: store.CP, Groups: 1},
 		}
-	case "bounded", "delete":
+	case "bounded", "delete", "ap-watch", "ap-scan", "ap-ttl":
 		return []shard.Keyspace{lww, siblings}
 	case "causal":
 		return []shard.Keyspace{lww}
@@ -95,6 +95,8 @@ func Keyspaces(workload, suffix string) []shard.Keyspace {
 		return []shard.Keyspace{{Name: name("counter"), Mode: store.AP, Policy: store.Counter, Groups: 1}}
 	case "set":
 		return []shard.Keyspace{{Name: name("set"), Mode: store.AP, Policy: store.Set, Groups: 1}}
+	case "map":
+		return []shard.Keyspace{{Name: name("map"), Mode: store.AP, Policy: store.Map, Groups: 1}}
 	}
 	return []shard.Keyspace{{Name: name(workload), Mode: store.CP, Groups: 1}}
 }
@@ -108,7 +110,7 @@ func Claims(workload string) []string {
 		return append([]string{"linearizable", "raft"}, after...)
 	case "bank":
 		return append([]string{"linearizable", "bank", "scan", "raft"}, after...)
-	case "counter", "set":
+	case "counter", "set", "map":
 		return []string{workload, "convergence"}
 	case "lock", "watch": // who holds a lock writes alone; and who watches does not read
 		return append([]string{workload, "raft"}, after...)
@@ -119,8 +121,11 @@ func Claims(workload string) []string {
 		"causal", "causal-convergence",
 		"read-your-writes", "monotonic-reads", "monotonic-writes", "writes-follow-reads",
 	}
-	if workload == "roaming" || workload == "bounded" {
+	switch workload {
+	case "roaming", "bounded":
 		sessions = append(sessions, "staleness")
+	case "ap-watch", "ap-scan", "ap-ttl":
+		sessions = append(sessions, strings.TrimPrefix(workload, "ap-"))
 	}
 	return append(sessions, after...)
 }

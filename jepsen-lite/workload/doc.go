@@ -27,6 +27,15 @@
 //	          its requests again, at any node, soon or long after
 //	lock      locks, writes under their fences, and writes with fences that are over
 //	ttl       keys that end, are kept alive, put again, revoked, and looked for
+//	bounded   writes and, for the most part, bounded and quorum reads of ap keyspaces
+//	counter   increments, up and down, deletes and reads of ap counters
+//	set       members that come and go; map the same with fields and their values
+//	delete    what was read on ap is deleted, and made again
+//	across    causality that passes from an ap keyspace to a cp one, and back
+//	ap-watch  writes to lww and siblings keyspaces, and in each team one client that only
+//	          watches, behind all that it was told, at changing nodes
+//	ap-scan   the same, and scans in pages, each of one view
+//	ap-ttl    values that end, are refreshed, deleted and looked for
 //
 // Everything is recorded: the call before its first byte can leave, the answer after
 // its last byte was read, an outcome nobody classified as unknown.

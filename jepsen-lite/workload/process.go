@@ -77,9 +77,10 @@ func (p *process) operate(ctx context.Context) error {
 	call.Process, call.Session, call.Node = p.id, fmt.Sprintf("s%d", p.id), at
 	id := p.rec.Invoke(call)
 	a, saw := s.ask(ctx, c, client.In(session), client.WithTimeout(p.timeout))
+	p.token = session.Token()
+	a.Dot = s.dot(saw.name, p.token)
 	p.rec.Complete(id, a)
 	p.count.add(a.Outcome)
-	p.token = session.Token()
 	p.script.saw(s, saw)
 	return nil
 }

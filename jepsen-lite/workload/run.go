@@ -47,9 +47,7 @@ func Run(ctx context.Context, target Target, cfg Config, rec *history.Recorder) 
 	for range processes {
 		errs = errors.Join(errs, <-done)
 	}
-	if cfg.Workload == "ttl" {
-		rest(ctx, linger)
-	}
+	rest(ctx, linger[cfg.Workload])
 	total := Stats{Dropped: dropped}
 	for _, p := range processes {
 		total.join(p.count)
@@ -123,8 +121,9 @@ func (c Config) cast(target Target, rec *history.Recorder) []*process {
 }
 
 // linger is how long a run with a TTL goes on without load: every key has ended then,
-// also one whose lease a new leader gave its whole TTL again.
-const linger = 2*longTTL + 6*time.Second
+// also one whose lease a new leader gave its whole TTL again or, on ap, one that the node
+// which took it does not end.
+var linger = map[string]time.Duration{"ttl": 2*longTTL + 6*time.Second, "ap-ttl": longTTL + 23*time.Second}
 
 // assign gives some clients another part than to do what their script says at every
 // tick. With watches, the first of each team only watches; with exactly-once, the first
@@ -134,8 +133,8 @@ func (c Config) assign(processes []*process, over <-chan struct{}) {
 	for i, p := range processes[:min(teams, len(processes))] {
 		direct, ok := p.target.(Direct)
 		switch {
-		case c.Workload == "watch":
-			w := &watcher{process: p, prefix: fmt.Sprintf("t%dk", i+1), over: over}
+		case c.Workload == "watch" || c.Workload == "ap-watch":
+			w := &watcher{process: p, space: &c.Keyspaces[i%len(c.Keyspaces)], prefix: fmt.Sprintf("t%dk", i+1), over: over}
 			p.places, p.alone = append(slices.Clone(p.target.Nodes()), ""), w.watch
 		case c.Workload == "exactly-once" && ok:
 			p.instead = (&repeater{process: p, direct: direct}).operate
@@ -180,6 +179,14 @@ func (c Config) part(a author, team, place int, nodes []string) (script, []strin
 		return &lockers{author: a}, home
 	case "ttl":
 		return &mortals{author: a}, home
+	case "ap-scan":
+		return &folders{author: a}, home
+	case "ap-watch":
+		return &folders{author: a, writes: true}, home
+	case "ap-ttl":
+		return &embers{a}, home
+	case "map":
+		return &fields{a}, home
 	}
 	return &register{a}, home
 }

@@ -1,6 +1,7 @@
 package workload
 
 import (
+	"cmp"
 	"encoding/base64"
 	"time"
 
@@ -21,6 +22,7 @@ type step struct {
 	kind   history.Kind
 	space  *shard.Keyspace
 	key    string
+	field  string // of a map: what to put or remove
 	value  string // to write; of a delete, its id
 	expect string // of a cas
 	level  store.Level
@@ -60,6 +62,7 @@ type sight struct {
 	values  []string // as served; none if the key was absent
 	held    []string // ap: all siblings, which is what the context covers
 	context []byte   // ap
+	name    []byte   // ap, of a write: its own context
 
 	items []history.Item // of a scan, or found by the gets of a txn
 	lease uint64         // that a put with a TTL made
@@ -70,7 +73,7 @@ type sight struct {
 func (s step) call() history.Call {
 	c := history.Call{
 		Kind: s.kind, Keyspace: s.space.Name, Mode: s.space.Mode.String(),
-		Key: s.key, Value: s.value, Expect: s.expect,
+		Key: s.key, Field: s.field, Value: s.value, Expect: s.expect,
 	}
 	if s.kind == history.Get || s.kind == history.Scan {
 		c.Level = s.level.String()
@@ -100,14 +103,14 @@ func (s step) query() store.Query {
 }
 
 func (s step) command() store.Command {
-	c := store.Command{Op: store.Put, Key: s.key, Value: []byte(s.value), Blind: s.blind, TTL: s.ttl, W: s.w}
+	c := store.Command{Op: store.Put, Key: s.key, Field: s.field, Value: []byte(s.value), Blind: s.blind, TTL: s.ttl, W: s.w}
 	switch s.kind {
 	case history.Incr:
 		return store.Command{Op: store.Increment, Key: s.key, Delta: s.delta, W: s.w}
 	case history.Add:
 		return store.Command{Op: store.Put, Key: s.key, Field: s.value, W: s.w}
 	case history.Remove:
-		return store.Command{Op: store.Delete, Key: s.key, Field: s.value, W: s.w}
+		return store.Command{Op: store.Delete, Key: s.key, Field: cmp.Or(s.field, s.value), W: s.w}
 	case history.Txn:
 		return store.Command{Op: store.Transact, Txn: s.txn}
 	case history.KeepAlive:
@@ -134,7 +137,7 @@ func (s step) read(page store.Page, err error) (history.Answer, sight) {
 	saw := sight{told: true, context: page.Context}
 	revision := page.Revision
 	for _, item := range page.Items {
-		saw.values, revision = texts(item.Values), item.Revision
+		saw.values, a.Fields, revision = texts(item.Values), item.Fields, item.Revision
 		for _, sibling := range item.Siblings {
 			saw.held = append(saw.held, string(sibling.Value))
 		}
@@ -163,16 +166,23 @@ func (s step) wrote(r store.Result, err error) (history.Answer, sight) {
 	case err == nil && s.space.Mode == store.CP:
 		a.Revision, a.Replaced, a.Lease = &r.Revision, &r.Replaced, r.Lease
 		return s.added(a, r)
-	case err == nil && s.kind == history.Incr:
-		a.Value = string(r.Value)
+	case err == nil:
+		if s.kind == history.Incr {
+			a.Value = string(r.Value)
+		}
+		a.Found = &r.Found
+		return a, sight{name: r.Context}
 	}
 	return a, sight{}
 }
 
 func answer(p store.Proof, err error) history.Answer {
 	a := history.Answer{Outcome: store.OutcomeOf(err), ServedBy: p.Node}
-	if p.Term > 0 {
+	switch {
+	case p.Term > 0:
 		a.Server = history.Server{Group: p.Group.String(), Role: p.Role, Term: p.Term}
+	case p.Vector != "":
+		a.Group = p.Group.String()
 	}
 	if err != nil {
 		a.Code = store.AsError(err).Code

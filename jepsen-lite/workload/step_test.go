@@ -2,9 +2,12 @@ package workload
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 	"github.com/dialkv/dialkv/store"
 )
@@ -78,5 +81,48 @@ func TestAWriteCoversAllThatItsReadWasGiven(t *testing.T) {
 	put := step{kind: history.Put, space: lww, key: "k", value: "v3", after: &saw}
 	if c := put.call(); len(c.Covers) != 2 || c.Conflict != "lww" || string(put.command().Context) != "c" {
 		t.Errorf("write: %+v", c)
+	}
+}
+
+// A write's context is its own dot; the token of its session says of which cluster.
+func TestAWriteOnAPTellsItsName(t *testing.T) {
+	group := store.GroupID{Keyspace: 7}
+	lww := &shard.Keyspace{Name: "lww", ID: 7, Mode: store.AP, Policy: store.LWW, Groups: 1}
+	cluster := strings.Repeat("ab", 16)
+	tok := token.Token{Cluster: cluster, Epoch: 2}
+	entry := token.EncodeEntry([]token.Component{{ID: 0x1f, N: 9}})
+	if err := errors.Join(tok.Wrote(group, entry), tok.Read(group, entry)); err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := token.SealContext(cluster, 2, group, token.EncodeEntry([]token.Component{{ID: 0, N: 1}, {ID: 0x1f, N: 9}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := step{kind: history.Put, space: lww, key: "k"}
+	a, saw := put.wrote(store.Result{Found: true, Context: sealed}, nil)
+	if got := put.dot(saw.name, tok.String()); got != "000000000000001f:9" || !*a.Found {
+		t.Errorf("the write is %q, %+v", got, a)
+	}
+	if got := vectorOf(tok.String(), group); got != "000000000000001f:9" {
+		t.Errorf("the session has seen %q", got)
+	}
+	for _, wrong := range []string{"", "no token"} {
+		if got := put.dot(saw.name, wrong); got != "" {
+			t.Errorf("with the token %q it is %q", wrong, got)
+		}
+	}
+}
+
+func TestAReadOfAMapTellsItsFields(t *testing.T) {
+	space := &shard.Keyspace{Name: "m", Mode: store.AP, Policy: store.Map, Groups: 1}
+	a, _ := step{kind: history.Get, space: space, key: "k"}.read(store.Page{Items: []store.Item{{
+		Key: "k", Fields: []string{"f", "g"}, Values: [][]byte{[]byte("v1"), []byte("v2")},
+	}}}, nil)
+	if !slices.Equal(a.Fields, []string{"f", "g"}) || !slices.Equal(a.Values, []string{"v1", "v2"}) {
+		t.Errorf("%+v", a)
+	}
+	remove := step{kind: history.Remove, space: space, key: "k", field: "f", value: "d1"}
+	if c := remove.call(); c.Field != "f" || c.Value != "d1" || remove.command().Field != "f" || remove.command().Op != store.Delete {
+		t.Errorf("%+v, %+v", c, remove.command())
 	}
 }

@@ -2,9 +2,6 @@ package workload
 
 import (
 	"context"
-	"slices"
-	"strconv"
-	"time"
 
 	"github.com/dialkv/dialkv/client"
 	"github.com/dialkv/dialkv/internal/kvpb"
@@ -75,7 +72,8 @@ func (s step) added(a history.Answer, r store.Result) (history.Answer, sight) {
 func (s step) scan(ctx context.Context, k *client.Keyspace, opts []client.Option) (history.Answer, sight) {
 	var a history.Answer
 	saw := sight{told: true}
-	q := store.Query{Prefix: s.key, Limit: s.page, Level: s.level}
+	ap := s.space.Mode == store.AP
+	q := store.Query{Prefix: s.key, Limit: s.page, Level: s.level, Bound: s.bound, Siblings: ap}
 	for first := true; first || q.Page != ""; first = false {
 		page, err := k.Read(ctx, q, opts...)
 		if err != nil {
@@ -83,16 +81,29 @@ func (s step) scan(ctx context.Context, k *client.Keyspace, opts []client.Option
 		}
 		if first {
 			a = answer(page.Proof, nil)
-			a.Revision = &page.Revision
 		}
-		a.Pages = append(a.Pages, page.Revision)
+		switch {
+		case ap:
+			a.Vectors = append(a.Vectors, page.Proof.Vector)
+		default:
+			a.Pages = append(a.Pages, page.Revision)
+			a.Revision = &a.Pages[0]
+		}
 		for _, item := range page.Items {
-			a.Items = append(a.Items, history.Item{Key: item.Key, Value: string(slices.Concat(item.Values...)), Revision: item.Revision})
+			a.Items = append(a.Items, itemOf(item))
 		}
 		q.Page = page.Next
 	}
 	saw.items = a.Items
 	return a, saw
+}
+
+func itemOf(item store.Item) history.Item {
+	out := history.Item{Key: item.Key, Revision: item.Revision, Siblings: siblings(item.Siblings)}
+	if len(item.Values) == 1 {
+		out.Value = string(item.Values[0])
+	}
+	return out
 }
 
 // lock takes a lock, or fails to within the operation's time.
@@ -121,108 +132,4 @@ func (s step) readAt(ctx context.Context) (store.Page, error) {
 		return store.Page{}, kvpb.FromStatus(err)
 	}
 	return kvpb.FromPage(response)
-}
-
-// watcher is a client that only watches: one watch after the other, each from where the
-// last one ended, at changing nodes.
-type watcher struct {
-	*process
-	prefix string
-	over   <-chan struct{} // the load has ended
-	next   uint64          // the first revision not told yet
-}
-
-// Times of a watcher.
-const (
-	watchTurn  = 200 * time.Millisecond // of one wait for a change
-	watchLeast = 2 * time.Second        // of one watch
-	watchMost  = 15 * time.Second
-	watchTail  = 3 * time.Second // that the last watch goes on behind the load
-	watchRest  = 100 * time.Millisecond
-)
-
-// watch goes on until the load is over and a little longer.
-func (w *watcher) watch(ctx context.Context) error {
-	w.next = 1
-	for ended := false; !ended && ctx.Err() == nil; {
-		select {
-		case <-w.over:
-			ended = true
-		default:
-		}
-		c, err := w.open(ctx, w.place())
-		if err != nil {
-			return err
-		}
-		if !w.once(ctx, c, ended) {
-			rest(ctx, watchRest)
-		}
-	}
-	return nil
-}
-
-// once records one watch. last waits for what is still on its way. It reports whether the
-// watch was established.
-func (w *watcher) once(ctx context.Context, c *client.Client, last bool) bool {
-	space := w.script.next().space
-	call := history.Call{
-		Process: w.id, Session: "s" + strconv.Itoa(w.id), Kind: history.Watch, Keyspace: space.Name, Mode: space.Mode.String(),
-		Span: history.Span{Prefix: w.prefix, From: w.next},
-	}
-	id := w.rec.Invoke(call)
-	life, end := context.WithCancel(ctx)
-	defer end()
-	watch, err := c.Keyspace(space.Name).Watch(life, store.WatchQuery{Prefix: w.prefix, From: w.next}, client.Progress(), client.WithTimeout(w.timeout))
-	if err == nil {
-		err = w.follow(ctx, id, watch, last)
-		watch.Close()
-	}
-	a := answer(store.Proof{}, err)
-	w.rec.Complete(id, a)
-	w.count.add(a.Outcome)
-	return err == nil
-}
-
-// follow records changes until it is time to go elsewhere, or the watch has ended.
-func (w *watcher) follow(ctx context.Context, id int64, watch *client.Watch, last bool) error {
-	hold := watchLeast + time.Duration(w.rng.Int64N(int64(watchMost-watchLeast)))
-	over := w.over
-	if last {
-		hold, over = watchTail, nil
-	}
-	until := time.Now().Add(hold)
-	for time.Now().Before(until) && ctx.Err() == nil {
-		select {
-		case <-over:
-			return nil
-		default:
-		}
-		turn, end := context.WithTimeout(ctx, watchTurn)
-		c, err := watch.Next(turn)
-		waited := turn.Err() != nil
-		end()
-		switch {
-		case err == nil:
-			w.told(id, c)
-		case !waited:
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *watcher) told(id int64, c client.Change) {
-	change := history.Change{Revision: c.Revision}
-	for _, e := range c.Events {
-		change.Events = append(change.Events, history.Changed{Key: e.Key, Value: string(e.Value), Deleted: e.Deleted, Expired: e.Expired, Replaced: e.Replaced})
-	}
-	w.rec.Change(id, change)
-	w.next = max(w.next, c.Revision+1)
-}
-
-func rest(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }
