@@ -36,6 +36,10 @@ const (
 	M36 = false // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
 	M37 = false // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
 	M39 = false // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
+	M40 = false // ap: the end of a TTL takes whatever the key holds by then → ttl
+	M41 = false // ap: a value is hidden by the clock of who reads when its TTL is over, and not deleted → ttl
+	M42 = false // ap: a watch that goes on elsewhere skips what is new before what it has seen → watch
+	M43 = false // ap: a remove takes away what its member or field is at each replica, not what it saw → map, set
 	M44 = false // cp: a leader counts its own copy of an entry before its disk has it → durability
 	M45 = false // ap: an actor is closed at what one member holds, whatever others do → TestActorIsNotClosedWhileAMemberLacksSomethingOfIt
 )

@@ -45,6 +45,10 @@ var (
 	M36 = name == "M36" // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
 	M37 = name == "M37" // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
 	M39 = name == "M39" // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
+	M40 = name == "M40" // ap: the end of a TTL takes whatever the key holds by then → ttl
+	M41 = name == "M41" // ap: a value is hidden by the clock of who reads when its TTL is over, and not deleted → ttl
+	M42 = name == "M42" // ap: a watch that goes on elsewhere skips what is new before what it has seen → watch
+	M43 = name == "M43" // ap: a remove takes away what its member or field is at each replica, not what it saw → map, set
 	M44 = name == "M44" // cp: a leader counts its own copy of an entry before its disk has it → durability
 	M45 = name == "M45" // ap: an actor is closed at what one member holds, whatever others do → TestActorIsNotClosedWhileAMemberLacksSomethingOfIt
 )

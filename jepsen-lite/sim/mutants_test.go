@@ -74,10 +74,13 @@ var table = []planted{
 	// One side must prune a value that the other deletes before it has heard of the winner.
 	{"M17", plan{Workload: "delete", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal", "convergence", "durability"}},
 	{"M18", plan{Workload: "scan", Length: time.Minute}, []string{"scan"}},
+	// A write must come between two pages: late links leave it the time.
+	{"M18", plan{Workload: "ap-scan", Length: time.Minute, Rate: 200, Latency: 10 * time.Millisecond}, []string{"scan"}},
 	{"M22", plan{Workload: "register", Faults: []string{"partition"}, Length: time.Minute}, []string{"linearizable", "raft"}},
 	{"M24", plan{Workload: "register", Faults: []string{"stall"}, Length: 2 * time.Minute, Rate: 200}, []string{"linearizable", "versions"}},
 	{"M25", plan{Workload: "register", Faults: []string{"power"}, Length: time.Minute}, []string{"durability"}},
 	{"M26", plan{Workload: "watch", Faults: []string{"kill"}, Length: time.Minute}, []string{"watch"}},
+	{"M26", plan{Workload: "ap-watch", Faults: []string{"kill", "partition"}, Length: 3 * time.Minute}, []string{"watch"}},
 	// In a cut of five two count as three, and acknowledge what a quorum of the others lacks.
 	{"M28", plan{Workload: "bounded", Faults: []string{"partition"}, Length: 2 * time.Minute, Rate: 200}, []string{"staleness"}},
 	// What both sides wrote during the cut comes late to the other.
@@ -94,6 +97,14 @@ var table = []planted{
 	{"M37", plan{Workload: "across", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal"}},
 	// A delete must meet an increment on its way, of an actor of whom all know an older one.
 	{"M36", plan{Workload: "counter", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"counter", "convergence"}},
+	{"M40", plan{Workload: "ap-ttl", Length: time.Minute}, []string{"ttl"}},
+	// A clock must be set back over the end of a value that somebody has seen to be gone.
+	{"M41", plan{Workload: "ap-ttl", Faults: []string{"skew"}, Length: 2 * time.Minute, Rate: 200}, []string{"ttl"}},
+	// The watcher must go to a node that has applied writes of its own before those that
+	// were seen elsewhere: late links leave it the time.
+	{"M42", plan{Workload: "ap-watch", Length: 2 * time.Minute, Rate: 200, Latency: 50 * time.Millisecond}, []string{"watch"}},
+	{"M43", plan{Workload: "map", Faults: []string{"partition"}, Length: 2 * time.Minute}, []string{"map"}},
+	{"M43", plan{Workload: "set", Faults: []string{"partition"}, Length: 2 * time.Minute}, []string{"set"}},
 }
 
 // missed are the planted bugs that no plan here catches, and why.

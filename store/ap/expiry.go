@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -94,13 +95,13 @@ func dueRow(due uint64, d causal.Dot) []byte {
 // of an earlier life, of which this one does not know that it took the write.
 func (s *state) schedule(key string, before, after []causal.Sibling) {
 	for _, was := range before {
-		if was.Deadline > 0 && !slices.ContainsFunc(after, sameDot(was)) {
+		if was.Deadline > 0 && !slices.ContainsFunc(after, sameDot(was)) && !mutant.M40 {
 			s.batch.Delete(dueRow(was.Deadline, was.Dot))
 			s.batch.Delete(dueRow(was.Deadline+s.grace, was.Dot))
 		}
 	}
 	for _, is := range after {
-		if is.Deadline == 0 || slices.ContainsFunc(before, sameDot(is)) {
+		if is.Deadline == 0 || slices.ContainsFunc(before, sameDot(is)) || mutant.M41 {
 			continue
 		}
 		due := is.Deadline
@@ -174,22 +175,26 @@ func (r *Replica) expire(g *group) error {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(siblings, func(s causal.Sibling) bool { return s.Dot == o.dot }) {
+		ends := []causal.Dot{o.dot}
+		if mutant.M40 {
+			ends = dotsOf(siblings)
+		}
+		if !slices.ContainsFunc(siblings, func(s causal.Sibling) bool { return s.Dot == o.dot }) && (!mutant.M40 || len(ends) == 0) {
 			continue // the row outlived what it is of: the grace was another when it was made
 		}
-		if err := r.end(g, o); err != nil {
+		if err := r.end(g, o.key, ends); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// end logs the delete of exactly one value. One that was put meanwhile stays.
-func (r *Replica) end(g *group, o overdue) error {
-	e := &entry{key: o.key, expired: true, Write: causal.Write{
+// end logs the delete of exactly that value. One that was put meanwhile stays.
+func (r *Replica) end(g *group, key string, value []causal.Dot) error {
+	e := &entry{key: key, expired: true, Write: causal.Write{
 		Dot:        r.nextDot(),
 		Stamp:      r.state.clock.Next(r.cfg.Clock()),
-		Supersedes: []causal.Dot{o.dot},
+		Supersedes: value,
 		Delete:     true,
 	}}
 	if err := e.encode(); err != nil {
@@ -197,6 +202,25 @@ func (r *Replica) end(g *group, o overdue) error {
 	}
 	g.local++
 	return r.applyEntry(g, e)
+}
+
+// dotsOf names siblings; the planted bug M40 ends all that a key holds.
+func dotsOf(siblings []causal.Sibling) (dots []causal.Dot) {
+	for _, s := range siblings {
+		dots = append(dots, s.Dot)
+	}
+	return dots
+}
+
+// alive are the siblings that are shown. The planted bug M41 hides, by the clock of this
+// node, those whose TTL is over, and nobody deletes them.
+func (r *Replica) alive(siblings []causal.Sibling) []causal.Sibling {
+	alive := causal.Alive(siblings)
+	if !mutant.M41 {
+		return alive
+	}
+	now := uint64(max(0, r.cfg.Clock().UnixMilli()))
+	return slices.DeleteFunc(slices.Clone(alive), func(s causal.Sibling) bool { return s.Deadline > 0 && s.Deadline <= now })
 }
 
 // noLease refuses what would let keys end together.

@@ -155,7 +155,7 @@ func (r *Replica) page(ctx context.Context, v *view, q store.Query) (page store.
 		return r.scan(ctx, v, q, spanOf(q))
 	}
 	siblings, err := v.siblings(q.Key)
-	siblings = causal.Alive(siblings)
+	siblings = r.alive(siblings)
 	if err != nil || len(siblings) == 0 {
 		return store.Page{}, "", err
 	}
@@ -168,6 +168,6 @@ func (r *Replica) item(key string, row []byte, dots bool) (item store.Item, foun
 	if err != nil {
 		return store.Item{}, false, fmt.Errorf("key %q: %w", key, err)
 	}
-	siblings = causal.Alive(siblings)
+	siblings = r.alive(siblings)
 	return r.shown(key, siblings, dots), len(siblings) > 0, nil
 }

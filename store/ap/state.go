@@ -141,6 +141,7 @@ func (s *state) apply(e *entry) error {
 		return err
 	}
 	foldAtOnce(before, &e.Write)
+	removeByName(before, &e.Write)
 	after := causal.Apply(before, e.Write)
 	if winner, ok := causal.Winner(after); ok && s.prune {
 		after = []causal.Sibling{winner}

@@ -156,3 +156,12 @@ func foldAtOnce(siblings []causal.Sibling, w *causal.Write) {
 	}
 	w.Supersedes, w.Count = left.Supersedes, left.Count
 }
+
+// removeByName is the planted bug M43: a remove takes away whatever its member or field is
+// by then, at each replica, and not what its coordinator had.
+func removeByName(siblings []causal.Sibling, w *causal.Write) {
+	if !mutant.M43 || !w.Delete || w.Field == "" {
+		return
+	}
+	w.Supersedes = dotsOf(slices.DeleteFunc(slices.Clone(siblings), func(s causal.Sibling) bool { return s.Field != w.Field }))
+}
