@@ -77,6 +77,9 @@ func (a *app) checkRunCommand() *cobra.Command {
 	f.Float64Var(&o.Load.Rate, "rate", 400, "operations a second, all clients together")
 	f.Int64Var(&o.Load.Seed, "seed", 0, "of load and faults (default: drawn)")
 	f.StringVar(&o.Dir, "report", "report", "directory for the report")
+	a.complete(cmd, "workload", func(context.Context) []string { return workload.Names })
+	a.complete(cmd, "nemesis", func(context.Context) []string { return append([]string{"none"}, nemesis.Names...) })
+	a.complete(cmd, "world", func(context.Context) []string { return []string{"local", "procs"} })
 	return cmd
 }
 

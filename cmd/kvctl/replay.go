@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -36,6 +37,7 @@ func (a *app) replayCommand() *cobra.Command {
 	cmd.Flags().StringSliceVar(&claims, "claim", nil, "checkers to ask (default: those that the history's modes and levels promise)")
 	cmd.Flags().IntVar(&floor, "floor", 0, "the least there must be to judge by (default: each checker's own; 0 for histories made by hand)")
 	cmd.Flags().StringVar(&dir, "report", "", "directory for a report")
+	a.complete(cmd, "claim", func(context.Context) []string { return check.Names() })
 	return cmd
 }
 
