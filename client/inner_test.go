@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 
 	"github.com/dialkv/dialkv/internal/link/linktest"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -47,6 +48,43 @@ func TestNumbersDoNotRunAheadOfTheLowestOpenByMoreThanTheWindow(t *testing.T) {
 			t.Errorf("%+v after the slow write ended", r)
 		}
 	})
+}
+
+// What a node's own client has forgotten, because a number stands for it, is forgotten here
+// too; but not what the session has seen meanwhile, and nothing because no token came.
+func TestSessionBecomesWhatTheNodeMadeOfIt(t *testing.T) {
+	group := store.GroupID{Keyspace: 7}
+	of := func(ids ...uint64) token.Token {
+		tok := token.Token{Cluster: "00112233445566778899aabbccddeeff", Epoch: 1}
+		for _, id := range ids {
+			if err := tok.Read(group, token.EncodeEntry([]token.Component{{ID: id, N: 5}})); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return tok
+	}
+	bytesOf := func(tok token.Token) []byte {
+		b, err := tok.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	sent, came := bytesOf(of(1<<40, 1<<41)), bytesOf(of(1<<42, token.ClosedID))
+	for name, c := range map[string]struct {
+		has  token.Token
+		came []byte
+		want token.Token
+	}{
+		"as it was sent":            {of(1<<40, 1<<41), came, of(1<<42, token.ClosedID)},
+		"it has seen more":          {of(1<<40, 1<<41, 1<<43), came, of(1<<40, 1<<41, 1<<42, 1<<43, token.ClosedID)},
+		"nothing came of the token": {of(1<<40, 1<<41), nil, of(1<<40, 1<<41)},
+	} {
+		s := &Session{tok: c.has}
+		if err := s.merge(c.came, sent); err != nil || s.Token() != c.want.String() {
+			t.Errorf("%s: it is %s, want %s (%v)", name, s.Token(), c.want.String(), err)
+		}
+	}
 }
 
 func TestTheNearNodeComesAfterTheLeaderAndBeforeTheOthers(t *testing.T) {

@@ -114,11 +114,17 @@ func (s *Session) merge(encoded, sent []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now, err := s.tok.Encode(); err == nil && len(sent) > 0 && bytes.Equal(now, sent) && t.Check(s.tok.Cluster, s.tok.Epoch) == nil {
-		s.tok = t
-		return nil
+	if len(encoded) == 0 {
+		return nil // the node made nothing of it
 	}
-	return s.tok.Merge(t)
+	if now, err := s.tok.Encode(); err != nil || len(sent) == 0 || !bytes.Equal(now, sent) {
+		return s.tok.Merge(t)
+	}
+	if err := t.Check(s.tok.Cluster, s.tok.Epoch); err != nil {
+		return err
+	}
+	s.tok = t
+	return nil
 }
 
 // only is a session that has read what this one has of one group, and nothing else.
