@@ -88,8 +88,8 @@ func (o *order) mayBeGone(w, r int) bool {
 
 // ttlAP judges values that end on ap keyspaces. One that a read's causal past holds must
 // be there until its TTL is over, less what clocks were wrong by; a refreshed one is
-// another value. It must be gone some time behind that, and what a node has shown to be
-// gone it does not show again.
+// another value. It must be gone some time behind that, and what a session has seen to be
+// gone, or a node has shown to be, is not shown to it, or by it, again.
 func (r *record) ttlAP(c *Compared) (gone int, v *violation, err error) {
 	mortal := map[ref][]*history.Op{}
 	for _, k := range r.order {
@@ -115,6 +115,9 @@ func (r *record) ttlAP(c *Compared) (gone int, v *violation, err error) {
 		left, v := o.alive(i, puts)
 		if v == nil {
 			v = r.late(n.op, puts)
+		}
+		if v == nil && covers(n.op) && slices.ContainsFunc(puts, func(w *history.Op) bool { return slices.Contains(n.seen, w.Call.Value) }) {
+			v = o.back(i)
 		}
 		if v != nil {
 			return gone, v, nil

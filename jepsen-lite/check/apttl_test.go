@@ -126,6 +126,16 @@ func TestValuesThatEndOnAP(t *testing.T) {
 			c 700-710 get x nil served_by=n2
 			d 720-730 get x v1 served_by=n2
 			a 740-750 get x nil served_by=n1`, Fail},
+		"shown again to a session that had seen it gone": {"lww", `
+			a 100-110 put x v1 ttl_ms=500
+			b 200-210 get x v1
+			b 700-710 get x nil
+			b 720-730 get x v1`, Fail},
+		"an eventual read may show it again": {"lww", `
+			a 100-110 put x v1 ttl_ms=500
+			b 200-210 get x v1
+			b 700-710 get x nil
+			b 720-730 get x v1 level=eventual`, Pass},
 		"shown by a node that has not heard": {"siblings", `
 			a 100-110 put x v1 covers= ttl_ms=500 served_by=n1
 			b 200-210 get x v1 served_by=n2
