@@ -18,6 +18,8 @@ package link
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -35,13 +37,14 @@ const (
 	RPC                    // gRPC: peers, and outside clients
 	Calls                  // short calls between replicas
 	Gossip                 // gossip streams
-	Packet                 // gossip packets; the only Kind that is not a stream
+	Packet                 // gossip packets
+	Asking                 // nothing: the question which process is there
 )
 
-var kindNames = [...]string{Raft: "raft", RPC: "rpc", Calls: "calls", Gossip: "gossip", Packet: "packet"}
+var kindNames = [...]string{Raft: "raft", RPC: "rpc", Calls: "calls", Gossip: "gossip", Packet: "packet", Asking: "asking"}
 
 func (k Kind) String() string {
-	if k >= Raft && k <= Packet {
+	if k >= Raft && k <= Asking {
 		return kindNames[k]
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
@@ -79,15 +82,25 @@ type Endpoint struct {
 
 	work sync.WaitGroup // goroutines of real sockets; none in memory
 
-	mu   sync.Mutex
-	over bool
-	open map[held]struct{}     // every connection it handed out
-	air  map[string]*rand.Rand // draws for packets, by destination
+	introduced chan struct{} // closed by Introduce
+	expelled   chan struct{} // closed by expel
+
+	mu      sync.Mutex
+	over    bool
+	open    map[held]uint64       // every connection it handed out, and with which run; 0: a claim of none
+	air     map[string]*rand.Rand // draws for packets, by destination
+	own     presence              // but for its address
+	known   map[string]presence   // by name, of those that were admitted
+	resolve func(name string) (addr, gossip string, ok bool)
+	twins   func(Twins)
+	why     error // of its expulsion
 }
 
 // A world carries an endpoint's bytes.
 type world interface {
 	dial(ctx context.Context, to string, kind Kind) (held, error)
+	// ask returns the run of the process that answers as the node at the address.
+	ask(ctx context.Context, node, address string) (run uint64, err error)
 	send(to string, b []byte) error // b is the world's from now on
 	close()
 }
@@ -103,13 +116,23 @@ func newEndpoint(name string, rules *Rules, l line) *Endpoint {
 		name: name, rules: rules, line: l,
 		life:    make(life),
 		packets: make(chan Datagram, packetQueue),
-		open:    map[held]struct{}{},
+		open:    map[held]uint64{},
 		air:     map[string]*rand.Rand{},
+		own:     presence{Incarnation: Incarnation{Run: newRun()}},
+		known:   map[string]presence{},
+
+		introduced: make(chan struct{}), expelled: make(chan struct{}),
 	}
 	for k := Raft; k < Packet; k++ {
 		e.doors[k] = newListener(name)
 	}
 	return e
+}
+
+func newRun() uint64 {
+	var b [8]byte
+	_, _ = crand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // Name is the node's name.
@@ -247,15 +270,20 @@ func (e *Endpoint) end(hard bool) {
 	}
 }
 
-// adopt registers a connection that is about to be handed out; false when the
-// endpoint is over, and then the caller ends the connection.
-func (e *Endpoint) adopt(c held) bool {
+// adopt registers a connection that is about to be handed out, with the process at its
+// other end; false when the endpoint is over, or another process has taken the place of
+// that one, and then the caller ends the connection.
+func (e *Endpoint) adopt(c held, with presence) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.over {
+	known, ok := e.known[c.RemoteAddr().String()]
+	if e.over || ok && with.rivals(known) {
 		return false
 	}
-	e.open[c] = struct{}{}
+	e.open[c] = 0
+	if with.cluster != 0 && with.cluster == e.own.cluster {
+		e.open[c] = with.Run
+	}
 	return true
 }
 

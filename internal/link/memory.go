@@ -24,7 +24,7 @@ type Network struct {
 	cfg NetworkConfig
 
 	mu    sync.Mutex
-	nodes map[string]*Endpoint // the newest of each name, perhaps over
+	nodes map[string]*Endpoint // the newest at each address, perhaps over
 	lives map[string]uint64    // how many endpoints a name has had
 	dials map[route]uint64     // how many connections a route has had
 }
@@ -40,22 +40,28 @@ func NewNetwork(cfg NetworkConfig) *Network {
 // Rules is the table of all its endpoints.
 func (n *Network) Rules() *Rules { return n.cfg.Rules }
 
-// Endpoint opens a node's door, also again after Close or Kill: a restarted node.
-// While the old one lives it fails with AlreadyExists.
-func (n *Network) Endpoint(name string) (*Endpoint, error) {
-	if err := store.CheckName("node", name); err != nil {
-		return nil, err
+// Endpoint opens a node's door, also again after Close or Kill: a restarted node. Its
+// address is its name. While the old one lives it fails with AlreadyExists.
+func (n *Network) Endpoint(name string) (*Endpoint, error) { return n.EndpointAt(name, name) }
+
+// EndpointAt opens a node's door at an address of its own, which is where others find
+// it if they know: see Introduction.Resolve.
+func (n *Network) EndpointAt(name, address string) (*Endpoint, error) {
+	for _, s := range []string{name, address} {
+		if err := store.CheckName("node", s); err != nil {
+			return nil, err
+		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if e := n.nodes[name]; e != nil && e.life.Err() == nil {
-		return nil, &store.Error{Code: store.AlreadyExists, Msg: fmt.Sprintf("node %s is on this network already", name), Try: "close or kill it first"}
+	if e := n.nodes[address]; e != nil && e.life.Err() == nil {
+		return nil, &store.Error{Code: store.AlreadyExists, Msg: fmt.Sprintf("node %s is on this network already", address), Try: "close or kill it first"}
 	}
 	e := newEndpoint(name, n.cfg.Rules, line{n.cfg.Seed, n.lives[name], n.cfg.Latency, n.cfg.Jitter})
-	e.addr, e.gossip = name, name
+	e.addr, e.gossip = address, address
 	e.world = &memory{network: n, endpoint: e}
 	n.lives[name]++
-	n.nodes[name] = e
+	n.nodes[address] = e
 	return e, nil
 }
 
@@ -63,7 +69,7 @@ func (n *Network) Endpoint(name string) (*Endpoint, error) {
 // latency but no fault rule.
 func (n *Network) DialClient(ctx context.Context, name string) (net.Conn, error) {
 	here, there := n.pair(route{Client, name, RPC}, nil)
-	if err := n.connect(ctx, here, there); err != nil {
+	if _, err := n.connect(ctx, name, here, there); err != nil {
 		return nil, &net.OpError{Op: "dial", Net: "link", Source: addr(Client), Addr: addr(name), Err: err}
 	}
 	return here, nil
@@ -85,30 +91,38 @@ func (n *Network) pair(r route, rules *Rules) (here, there *conn) {
 	return &conn{in: in, out: out}, &conn{in: out, out: in}
 }
 
-// connect takes a round trip, as TCP does, and queues the far end for Accept.
-func (n *Network) connect(ctx context.Context, here, there *conn) error {
+// connect takes a round trip, as TCP does, and queues the far end for Accept. It
+// returns who that is; a client is told nothing of that.
+func (n *Network) connect(ctx context.Context, address string, here, there *conn) (presence, error) {
 	if err := sleep(ctx, here.out.crossing()+here.in.crossing()); err != nil {
-		return err
+		return presence{}, err
 	}
-	target := n.alive(here.out.to)
-	if target == nil {
-		return syscall.ECONNREFUSED
+	target := n.alive(address)
+	if target == nil || here.owner != nil && target.name != here.out.to {
+		return presence{}, syscall.ECONNREFUSED
+	}
+	var who presence
+	if here.owner != nil {
+		if err := target.welcomes(ctx, here.owner); err != nil {
+			return presence{}, err
+		}
+		who = here.owner.presence()
 	}
 	there.owner = target
-	if !target.adopt(there) {
-		return syscall.ECONNREFUSED
+	if !target.adopt(there, who) {
+		return presence{}, syscall.ECONNREFUSED
 	}
 	if err := target.doors[here.out.kind].put(ctx, there); err != nil {
 		there.hangUp(true)
-		return err
+		return presence{}, err
 	}
-	return nil
+	return target.presence(), nil
 }
 
-func (n *Network) alive(name string) *Endpoint {
+func (n *Network) alive(address string) *Endpoint {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if e := n.nodes[name]; e != nil && e.life.Err() == nil {
+	if e := n.nodes[address]; e != nil && e.life.Err() == nil {
 		return e
 	}
 	return nil
@@ -127,18 +141,53 @@ func (m *memory) dial(ctx context.Context, to string, kind Kind) (held, error) {
 	}
 	here, there := m.network.pair(r, m.endpoint.rules)
 	here.owner = m.endpoint
-	if err := m.network.connect(ctx, here, there); err != nil {
+	address, _ := m.where(to)
+	with, err := m.network.connect(ctx, address, here, there)
+	if err != nil {
 		return nil, err
 	}
-	if !m.endpoint.adopt(here) {
+	if !m.endpoint.adopt(here, with) {
 		here.end(true)
 		return nil, net.ErrClosed
 	}
 	return here, nil
 }
 
+// where is the address of a node: its name, if nobody knows better.
+func (m *memory) where(name string) (addr, gossip string) {
+	if name == m.endpoint.name {
+		return m.endpoint.addr, m.endpoint.gossip
+	}
+	m.endpoint.mu.Lock()
+	resolve := m.endpoint.resolve
+	m.endpoint.mu.Unlock()
+	if resolve != nil {
+		if addr, gossip, ok := resolve(name); ok && addr != "" && gossip != "" {
+			return addr, gossip
+		}
+	}
+	return name, name
+}
+
+func (m *memory) ask(ctx context.Context, node, address string) (uint64, error) {
+	r := route{m.endpoint.name, node, Asking}
+	if err := m.endpoint.rules.await(ctx, r); err != nil {
+		return 0, err
+	}
+	here, _ := m.network.pair(r, m.endpoint.rules)
+	if err := sleep(ctx, here.out.crossing()+here.in.crossing()); err != nil {
+		return 0, err
+	}
+	target := m.network.alive(address)
+	if target == nil || target.name != node {
+		return 0, syscall.ECONNREFUSED
+	}
+	return target.presence().Run, nil
+}
+
 func (m *memory) send(to string, b []byte) error {
-	if target := m.network.alive(to); target != nil {
+	_, address := m.where(to)
+	if target := m.network.alive(address); target != nil && target.name == to {
 		target.receive(m.endpoint.name, b)
 	}
 	return nil

@@ -13,12 +13,13 @@ import (
 const magic = "\xd1alk"
 
 const (
-	prefaceVersion = 1
+	prefaceVersion = 2
 	prefaceMax     = len(magic) + 2 + 2*(1+store.MaxName)
 )
 
 // preface says who calls whom and what for. On the wire, after the magic: version,
-// kind, length and bytes of from, length and bytes of to.
+// kind, length and bytes of from, length and bytes of to. On a connection the caller's
+// presence follows.
 type preface struct {
 	from, to string
 	kind     Kind
@@ -45,7 +46,7 @@ func readPreface(r io.Reader) (preface, error) {
 		return preface{}, fmt.Errorf("%w: version %d, this node speaks %d", errPreface, head[0], prefaceVersion)
 	}
 	p := preface{kind: Kind(head[1])}
-	if p.kind < Raft || p.kind > Packet {
+	if p.kind < Raft || p.kind > Asking {
 		return preface{}, fmt.Errorf("%w: %s is not known", errPreface, p.kind)
 	}
 	for _, name := range []*string{&p.from, &p.to} {

@@ -27,18 +27,18 @@ func TestPrefaceReadsBackAndNoByteMore(t *testing.T) {
 
 func TestPrefaceErrors(t *testing.T) {
 	for name, b := range map[string]string{
-		"version":    "\x02\x01\x02n1\x02n2",
-		"kind zero":  "\x01\x00\x02n1\x02n2",
-		"kind above": "\x01\x06\x02n1\x02n2",
-		"long name":  "\x01\x01\x41" + strings.Repeat("n", 65) + "\x02n2",
-		"no name":    "\x01\x01\x00\x02n2",
-		"bad name":   "\x01\x01\x02n1\x02*\n",
+		"version":    "\x01\x01\x02n1\x02n2",
+		"kind zero":  "\x02\x00\x02n1\x02n2",
+		"kind above": "\x02\x07\x02n1\x02n2",
+		"long name":  "\x02\x01\x41" + strings.Repeat("n", 65) + "\x02n2",
+		"no name":    "\x02\x01\x00\x02n2",
+		"bad name":   "\x02\x01\x02n1\x02*\n",
 	} {
 		if _, err := readPreface(strings.NewReader(b)); !errors.Is(err, errPreface) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := readPreface(strings.NewReader("\x01\x01\x02n1\x02n")); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := readPreface(strings.NewReader("\x02\x01\x02n1\x02n")); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("short: %v", err)
 	}
 }

@@ -67,7 +67,7 @@ func (r Rule) check() error {
 		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("link rule %s->%s: ", r.From, r.To) + fmt.Sprintf(format, args...)}
 	}
 	switch {
-	case r.Kind > Packet:
+	case r.Kind > Asking:
 		return bad("%s is not known", r.Kind)
 	case r.Action > Reset:
 		return bad("%s is not known; it is pass, hole or reset", r.Action)

@@ -26,7 +26,10 @@ type Config struct {
 	// TLS, if set, serves both directions: its certificate must carry Node as a DNS
 	// name, and between nodes both show one. What outside clients must show is its
 	// ClientAuth. Packets are not covered; gossip has its keyring.
-	TLS    *tls.Config
+	TLS *tls.Config
+	// Hold lets nobody in before Introduce: a node of a cluster says at once which
+	// process it is.
+	Hold   bool
 	Faults bool   // whether rules may be set; without them connections are the bare sockets
 	Rules  *Rules // with Faults: a table shared with other endpoints of this process; nil: its own
 	Events Events
@@ -208,14 +211,10 @@ func (s *sockets) dial(ctx context.Context, to string, kind Kind) (held, error) 
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.introduce(ctx, raw, to, kind)
+	c, err := s.introduce(ctx, raw, address, to, kind)
 	if err != nil {
 		_ = raw.Close()
 		return nil, err
-	}
-	if !s.endpoint.adopt(c) {
-		c.hangUp(true)
-		return nil, net.ErrClosed
 	}
 	return c, nil
 }

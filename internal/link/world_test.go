@@ -18,6 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type stage struct {
 	rules  *Rules
 	open   func(name string) (*Endpoint, error)
+	beside func(name string) (*Endpoint, error) // opens another door of the name, at an address of its own
 	client func(name string) (net.Conn, error)
 	nodes  map[string]*Endpoint
 }
@@ -62,6 +63,7 @@ func memoryStage(t *testing.T, cfg NetworkConfig) *stage {
 	n := NewNetwork(cfg)
 	return &stage{
 		rules: n.Rules(), open: n.Endpoint, nodes: map[string]*Endpoint{},
+		beside: func(name string) (*Endpoint, error) { return n.EndpointAt(name, name+"-copy") },
 		client: func(name string) (net.Conn, error) { return n.DialClient(t.Context(), name) },
 	}
 }
@@ -74,6 +76,7 @@ func socketStage() *stage {
 			Resolve: s.resolve,
 		})
 	}
+	s.beside = s.open
 	s.client = func(name string) (net.Conn, error) { return net.Dial("tcp", s.nodes[name].Addr()) }
 	return s
 }

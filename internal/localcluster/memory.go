@@ -53,6 +53,7 @@ type Memory struct {
 	nodes   map[string]*running
 	disks   map[string]*vfs.MemFS   // of nodes that are down
 	paces   map[string]*engine.Pace // of their disks
+	clones  []*running
 }
 
 // running is one node of this process.
@@ -105,6 +106,19 @@ func (m *Memory) start(ctx context.Context, name string, disk *vfs.MemFS) error 
 	if err != nil {
 		return err
 	}
+	r, err := m.open(ctx, name, disk, door)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.nodes[name] = r
+	delete(m.disks, name)
+	return nil
+}
+
+// open runs a node on a disk and behind a door.
+func (m *Memory) open(ctx context.Context, name string, disk *vfs.MemFS, door *link.Endpoint) (*running, error) {
 	names := m.Nodes()
 	cfg := node.Config{
 		Node: name, Data: "/" + name, Expect: len(names), AllowFaults: true,
@@ -121,24 +135,21 @@ func (m *Memory) start(ctx context.Context, name string, disk *vfs.MemFS) error 
 	}
 	n, err := node.Open(cfg)
 	if err != nil {
-		return errors.Join(err, door.Close())
+		return nil, errors.Join(err, door.Close())
 	}
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r := &running{node: n, door: door, disk: disk, stop: stop, done: make(chan struct{})}
-	r.admin, err = kvpb.Dial(name, func(ctx context.Context, _ string) (net.Conn, error) { return m.net.DialClient(ctx, name) })
+	addr := door.Addr()
+	r.admin, err = kvpb.Dial(name, func(ctx context.Context, _ string) (net.Conn, error) { return m.net.DialClient(ctx, addr) })
 	if err != nil {
 		stop()
-		return err
+		return nil, err
 	}
 	go func() {
 		defer close(r.done)
 		r.err = n.Run(life)
 	}()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.nodes[name] = r
-	delete(m.disks, name)
-	return nil
+	return r, nil
 }
 
 func (m *Memory) awaitReady(ctx context.Context, name string) error {
@@ -341,11 +352,17 @@ func (m *Memory) Close() error {
 	m.mu.Lock()
 	nodes := m.nodes
 	m.nodes = make(map[string]*running)
+	clones := m.clones
 	m.mu.Unlock()
 	for _, r := range nodes {
 		r.stop()
 	}
 	var errs error
+	for _, r := range clones {
+		r.stop()
+		<-r.done // what it ends with, who cloned it knows
+		errs = errors.Join(errs, r.admin.Close())
+	}
 	for name, r := range nodes {
 		if <-r.done; r.err != nil {
 			errs = errors.Join(errs, fmt.Errorf("%s: %w", name, r.err))

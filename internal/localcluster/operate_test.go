@@ -58,6 +58,11 @@ func write(t *testing.T, c localcluster.Cluster, keyspace string) *writer {
 // check ends the writer and wants no write failed and none lost.
 func (w *writer) check(t *testing.T, c localcluster.Cluster, keyspace string) {
 	t.Helper()
+	w.checkRead(t, c, keyspace, store.Strong)
+}
+
+func (w *writer) checkRead(t *testing.T, c localcluster.Cluster, keyspace string, level store.Level) {
+	t.Helper()
 	w.stop()
 	<-w.done
 	if len(w.errs) > 0 {
@@ -72,7 +77,7 @@ func (w *writer) check(t *testing.T, c localcluster.Cluster, keyspace string) {
 	}
 	defer cl.Close()
 	for _, key := range w.acked {
-		if item, err := cl.Keyspace(keyspace).Get(within(t, 5*time.Second), key, client.At(store.Strong)); err != nil || !item.Found {
+		if item, err := cl.Keyspace(keyspace).Get(within(t, 5*time.Second), key, client.At(level)); err != nil || !item.Found {
 			t.Fatalf("%s was acknowledged: %+v, %v", key, item, err)
 		}
 	}

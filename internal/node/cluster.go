@@ -16,6 +16,7 @@ import (
 const (
 	joinTimeout = 5 * time.Second        // of one attempt at one seed
 	joinPause   = 200 * time.Millisecond // between rounds of attempts
+	recordPause = time.Second            // before a record that was changed is written again
 )
 
 // self is the node as the catalog describes it.
@@ -37,9 +38,9 @@ func (n *Node) belong(ctx context.Context) error {
 		return n.join(ctx)
 	case n.id.Cluster == "":
 		n.id.Cluster, n.id.Founder = newCluster(), true
-		return n.id.save(n.engine)
+		n.introduce()
 	}
-	return nil
+	return n.id.save(n.engine)
 }
 
 // join asks the seeds in turn until one answers. That the cluster will not have
@@ -51,6 +52,7 @@ func (n *Node) join(ctx context.Context) error {
 			if err == nil {
 				n.learn(resp.Nodes)
 				n.id.Cluster = resp.Cluster
+				n.introduce()
 				return n.id.save(n.engine)
 			}
 			if !store.AsError(err).Retryable() {
@@ -87,15 +89,47 @@ func (n *Node) askSeed(ctx context.Context, addr string) (*kvpb.JoinResponse, er
 	return resp, kvpb.FromStatus(err)
 }
 
-// announce records the node and its addresses in the catalog, through the majority,
-// until that has worked. A founder writes its own first record so.
+// announce records the node and its addresses in the catalog, and again if they were
+// changed by another: a process on a copy of this node's directory does that, if it is
+// refused only later.
 func (n *Node) announce(ctx context.Context) error {
+	for {
+		if err := n.record(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+		for next := n.catalog.Next(); n.listed(); next = n.catalog.Next() {
+			select {
+			case <-next:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		select {
+		case <-time.After(recordPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// listed reports whether this node's copy of the catalog names its addresses, or does
+// not name it yet.
+func (n *Node) listed() bool {
+	known, ok := n.catalog.Topology().ByName(n.cfg.Node)
+	self := n.self()
+	self.State = known.State
+	return !ok || known == self
+}
+
+// record writes the node's record through the majority, until that has worked. A
+// founder writes its own first record so.
+func (n *Node) record(ctx context.Context) error {
 	for {
 		try, cancel := context.WithTimeout(ctx, joinTimeout)
 		err := n.catalog.AddNode(try, n.self())
 		cancel()
 		if err == nil || errors.Is(err, store.AlreadyExists) || errors.Is(err, store.Denied) {
-			n.known.Store(err == nil)
+			n.known.Store(n.known.Load() || err == nil)
 			n.checkReady()
 			return err
 		}

@@ -39,7 +39,8 @@ type Config struct {
 	Network Network
 	Storage Storage
 	Timing  Timing
-	// Clock is the wall clock of the hybrid clock and of nothing else; time.Now if nil.
+	// Clock is the wall clock of the hybrid clock, of TTLs on ap and of the number of this
+	// start, and of nothing else; time.Now if nil.
 	Clock  func() time.Time
 	Logger *slog.Logger // nil drops everything
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -16,14 +17,15 @@ import (
 	"github.com/dialkv/dialkv/store"
 )
 
-// identity is who a data directory belongs to. It is written once, when the node
-// has founded or joined a cluster.
+// identity is who a data directory belongs to. It is written when the node has founded
+// or joined a cluster, and at every start.
 type identity struct {
 	Version int    `json:"version"`
 	Cluster string `json:"cluster"` // 32 hex digits
 	Node    string `json:"node"`
 	Disk    uint64 `json:"disk"`    // drawn with the directory: a wiped disk is another node
 	Founder bool   `json:"founder"` // it is the first member of the catalog's group
+	Start   uint64 `json:"start"`   // of the last process; see startAfter
 }
 
 const (
@@ -50,6 +52,13 @@ func loadIdentity(e *engine.Engine, node string) (identity, error) {
 		}
 	}
 	return id, nil
+}
+
+// startAfter orders the starts of a node: the wall clock's milliseconds, and more than
+// the last start had, whatever the clock says. So a process on a copy of the directory of
+// one that runs is the later of the two; see link.Twins.
+func startAfter(last uint64, now time.Time) uint64 {
+	return max(last+1, uint64(max(now.UnixMilli(), 0)))
 }
 
 // readIdentity's error is fs.ErrNotExist if there is no such file.

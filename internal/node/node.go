@@ -105,7 +105,20 @@ func Open(cfg Config) (*Node, error) {
 	if n.id, err = loadIdentity(n.engine, cfg.Node); err != nil {
 		return nil, errors.Join(err, n.engine.Close(), n.door.Close())
 	}
+	n.id.Start = startAfter(n.id.Start, cfg.Clock())
+	n.introduce()
 	return n, nil
+}
+
+// introduce has the door say which process of which node this is.
+func (n *Node) introduce() {
+	n.door.Introduce(link.Introduction{
+		Cluster: n.id.Cluster, Start: n.id.Start, Resolve: n.book.resolve,
+		Twins: func(t link.Twins) {
+			n.cfg.Logger.Warn("two processes of one node were met, and the later one is refused",
+				"node", t.Node, "kept", t.KeptAddr, "refused", t.RefusedAddr)
+		},
+	})
 }
 
 // storage is the node's disk; one that takes faults can be made slow.
@@ -122,7 +135,7 @@ func (n *Node) openDoor() (*link.Endpoint, error) {
 	}
 	return link.Listen(link.Config{
 		Node: n.cfg.Node, Listen: n.cfg.Network.Listen, Gossip: n.cfg.Network.Gossip,
-		Resolve: n.book.resolve, Faults: n.cfg.AllowFaults,
+		Resolve: n.book.resolve, Faults: n.cfg.AllowFaults, Hold: true,
 		Events: link.Events{Refused: func(remote string, err error) {
 			n.cfg.Logger.Debug("connection refused", "remote", remote, "error", err)
 		}},
@@ -234,6 +247,7 @@ func (n *Node) serve(ctx context.Context) error {
 		failed.set(n.engine.Err())
 	case <-n.stuck.happened():
 		failed.set(n.stuck.err())
+	case <-n.door.Expelled():
 	}
 	if errors.Is(failed.err(), cp.ErrStuck) {
 		return failed.err() // what hangs cannot be stopped
@@ -243,6 +257,9 @@ func (n *Node) serve(ctx context.Context) error {
 	system.stop()
 	n.server.Stop()
 	doors.stop()
+	if err := n.door.Err(); err != nil {
+		return err // whatever else failed did so because the door is shut
+	}
 	return failed.err()
 }
 
