@@ -196,8 +196,11 @@ func (k *call) refused(ctx context.Context, err *store.Error) {
 	// attempt, which may still be under way to it.
 	lost := err.Code == store.Unknown && k.bound()
 	k.maybe = k.maybe || k.effect != none && err.MaybeApplied()
-	if err.Code == store.TooStale || err.Code == store.SessionUnreachable {
+	switch err.Code {
+	case store.TooStale, store.SessionUnreachable:
 		k.said = err
+	case store.Unavailable, store.NotLeader:
+		k.c.renewSoon(ctx)
 	}
 	switch {
 	case err.Code == store.NotLeader:

@@ -27,6 +27,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
@@ -103,6 +104,8 @@ type Client struct {
 	refresh chan struct{} // held by whoever fetches the topology
 	closed  chan struct{}
 	close   sync.Once
+
+	renewing atomic.Bool // somebody does so beside the calls
 
 	mu      sync.Mutex
 	groups  map[store.GroupID]*numbers

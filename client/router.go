@@ -179,10 +179,29 @@ func (c *Client) fetch(ctx context.Context, keyspace string) error {
 	return last
 }
 
-// renew returns what is known of the keyspace now, and asks first if that is older
-// than a second. It takes no more than a quarter of the time that is left.
+// fresh is how old what is known of the cluster may be before it is asked for again.
+const fresh = time.Second
+
+// renewSoon asks for the topology beside the caller, if what is known is not fresh and
+// nobody asks. A node that answers and does not serve may be about to leave: who goes on
+// coming to it, until it is gone, has a request there when it ends.
+func (c *Client) renewSoon(ctx context.Context) {
+	if _, fetched := c.router.known(); time.Since(fetched) <= fresh || !c.renewing.CompareAndSwap(false, true) {
+		return
+	}
+	if !c.part(func() {
+		defer c.renewing.Store(false)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostShare)
+		defer cancel()
+		_ = c.fetch(ctx, "") // what is known has to do then
+	}) {
+		c.renewing.Store(false)
+	}
+}
+
+// renew returns what is known of the keyspace now, and asks first if that is not fresh.
+// It takes no more than a quarter of the time that is left.
 func (c *Client) renew(ctx context.Context, k shard.Keyspace) shard.Keyspace {
-	const fresh = time.Second
 	if _, fetched := c.router.known(); time.Since(fetched) > fresh {
 		deadline, _ := ctx.Deadline()
 		part, cancel := context.WithTimeout(ctx, time.Until(deadline)/4)

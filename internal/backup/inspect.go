@@ -16,7 +16,7 @@ import (
 )
 
 // Format is the version of streams that this release reads: that of a cp group's state.
-const Format = 1
+const Format = 2
 
 // The first byte of a row's key, as cp groups write them. Others are counted as bytes
 // only.

@@ -86,7 +86,7 @@ func TestInspectSaysWhatIsDamagedAndWhere(t *testing.T) {
 		"a length beyond 64 bits":  {bytes.Repeat([]byte{0xff}, 12), "the length of a part"},
 		"a group twice":            {file(t, sound, sound), "it holds group 0"},
 		"another keyspace":         {file(t, sound, group(t, other)), `of keyspace "carts"`},
-		"a format of the future":   {group(t, newer), "format 2, this release reads 1"},
+		"a format of the future":   {group(t, newer), "format 3, this release reads 2"},
 		"no header":                {stream(t), "without a header"},
 		"a header of nothing":      {stream(t, ""), "format 0"},
 		"rows out of order":        {stream(t, encoded(t, header(0)), "kb", record, "ka", record), "not in order"},

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/dialkv/dialkv/internal/backup"
 	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/logpb"
 	"github.com/dialkv/dialkv/internal/token"
@@ -32,7 +33,7 @@ const (
 )
 
 // formatVersion is what this release writes into state, batches and snapshots.
-const formatVersion = 2
+const formatVersion = backup.Format
 
 // state is the replicated state as the state machine sees it. It is owned by
 // Raft's state machine goroutine; readers look through published views.
