@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,40 @@ func TestAPWriteGoesElsewhereWhileNothingWasDone(t *testing.T) {
 			if result.Proof.Node != "n3" {
 				t.Errorf("written at %s", result.Proof.Node)
 			}
+		}
+	})
+}
+
+// A node that gives its groups away and ends is left alone before it ends: a write that
+// is under way to it then would be Unknown.
+func TestNodeThatHasGivenItsGroupsAwayIsLeftAlone(t *testing.T) {
+	world(t, store.AP, func(t *testing.T, w *cluster) {
+		k := w.keyspace()
+		result, err := k.Put(t.Context(), "k", value)
+		must(t, err)
+		left := result.Proof.Node
+		w.nodes[left].write = func(context.Context, store.Command) (store.Result, error) {
+			return store.Result{}, store.Unavailable
+		}
+		w.change(func(t *shard.Topology) {
+			k := t.Keyspaces[0]
+			k.Placement = [][]string{slices.DeleteFunc([]string{"n1", "n2", "n3"}, func(n string) bool { return n == left })}
+			t.Keyspaces = []shard.Keyspace{k}
+		})
+		time.Sleep(2 * time.Second)
+		for range 5 {
+			_, err := k.Put(t.Context(), "k", value)
+			must(t, err)
+			time.Sleep(100 * time.Millisecond)
+		}
+		came := 0
+		for _, c := range w.writes() {
+			if c.node == left {
+				came++
+			}
+		}
+		if came != 2 { // one before, and the one that was refused
+			t.Errorf("%d writes came to %s, want 2: %s", came, left, w.puts())
 		}
 	})
 }
