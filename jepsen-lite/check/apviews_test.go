@@ -159,3 +159,28 @@ func TestDeletesThatChangeNothingAreNotWatched(t *testing.T) {
 		}
 	}
 }
+
+// What a number stands for may be in a view or not: nobody is accused by it.
+func TestVectorWithANumberIsSureOfTheOthersOnly(t *testing.T) {
+	v, err := parseVector("closed:3,a:5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		d           dot
+		has, unsure bool
+	}{{dot{"a", 5}, true, false}, {dot{"a", 6}, false, false}, {dot{"b", 1}, false, true}, {dot{}, false, false}} {
+		if v.has(c.d) != c.has || v.unsure(c.d) != c.unsure {
+			t.Errorf("%v: has %v, unsure %v", c.d, v.has(c.d), v.unsure(c.d))
+		}
+	}
+	if d := v.beyond(vector{"a": 6}); d != (dot{"a", 6}) {
+		t.Errorf("beyond is %v", d)
+	}
+	if d := v.beyond(vector{"a": 5, "b": 1, closedUpTo: 4}); d.n > 0 {
+		t.Errorf("beyond is %v", d)
+	}
+	if d := (vector{"a": 5}).beyond(vector{"b": 1}); d != (dot{"b", 1}) {
+		t.Errorf("without a number, beyond is %v", d)
+	}
+}

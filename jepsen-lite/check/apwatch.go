@@ -120,7 +120,7 @@ func (c *cuts) told(t *tale, ch *history.Change, e history.Changed, v vector) (*
 		return broken([]*history.Op{w}, "was told twice of %s of %s, the second time at %s", d, k, at(ch.T)), nil
 	case t.seen.has(d):
 		return broken([]*history.Op{w}, "was told of %s of %s at %s, although all it was told of or began behind included that", d, k, at(ch.T)), nil
-	case !v.has(d):
+	case !v.has(d) && !v.unsure(d):
 		return broken([]*history.Op{w}, "was told of %s of %s at %s with a vector that does not include it", d, k, at(ch.T)), nil
 	case w != nil && w.Key != e.Key:
 		return broken([]*history.Op{w}, "was told that %s changed %s at %s, and it is a write of %s", d, k, at(ch.T), key(w)), nil
@@ -142,7 +142,7 @@ func (c *cuts) leftOut(t *tale) *violation {
 	for _, w := range c.o.r.ops {
 		d, named := c.dots[w]
 		void := w.Kind == history.Delete && (w.Covers != nil || w.Found == nil || !*w.Found)
-		if !named || void || groupIDOf(w) != groupIDOf(t.op) || !watching(t.op, w.Key) || !t.seen.has(d) || t.since.has(d) || t.told[d] {
+		if !named || void || groupIDOf(w) != groupIDOf(t.op) || !watching(t.op, w.Key) || !t.seen.has(d) || t.since.has(d) || t.since.unsure(d) || t.told[d] {
 			continue
 		}
 		return broken([]*history.Op{w}, "was not told of %s of %s (%s), and has come past it", wrote(w), key(w), d)

@@ -178,7 +178,7 @@ func (c *cuts) shows(k ref, v vector, seq int64, values []string, all bool) *vio
 		if w == nil {
 			return broken(nil, "shows %s of %s, which nobody wrote", show(value), k)
 		}
-		if d := c.dots[w]; d.n > 0 && !v.has(d) || w.Failed() || w.Begin > seq {
+		if d := c.dots[w]; d.n > 0 && !v.has(d) && !v.unsure(d) || w.Failed() || w.Begin > seq {
 			return broken([]*history.Op{w}, "shows %s of %s, whose write (%s) is not in its view", show(value), k, cmp.Or(w.Dot, "without a name"))
 		}
 		for _, by := range c.over[w] {
@@ -202,7 +202,7 @@ func (c *cuts) shows(k ref, v vector, seq int64, values []string, all bool) *vio
 func (c *cuts) mayBeGone(w *history.Op, v vector, seq int64) bool {
 	return slices.ContainsFunc(c.over[w], func(by *history.Op) bool {
 		d, named := c.dots[by]
-		return v.has(d) || !named && by.Begin < seq
+		return v.has(d) || v.unsure(d) || !named && by.Begin < seq
 	})
 }
 

@@ -19,13 +19,22 @@ func (d dot) String() string { return d.actor + ":" + strconv.FormatUint(d.n, 10
 // vector says, of each actor, up to which number its writes are included.
 type vector map[string]uint64
 
+// closedUpTo stands in a vector for the actors that were closed up to a number, in place of
+// what they wrote. The history does not tell which those are.
+const closedUpTo = "closed"
+
+// has reports whether v surely includes a write.
 func (v vector) has(d dot) bool { return d.n > 0 && v[d.actor] >= d.n }
 
-// beyond is a write that u includes and v does not; zero if there is none.
+// unsure reports whether v may include a write, or not: its actor may be one of those that
+// were closed. Nothing is judged by it.
+func (v vector) unsure(d dot) bool { return d.n > 0 && v[closedUpTo] > 0 && v[d.actor] == 0 }
+
+// beyond is a write that u includes and v surely does not; zero if there is none.
 func (v vector) beyond(u vector) dot {
 	for actor, n := range u {
-		if v[actor] < n {
-			return dot{actor, n}
+		if d := (dot{actor, n}); actor != closedUpTo && v[actor] < n && !v.unsure(d) {
+			return d
 		}
 	}
 	return dot{}
@@ -37,7 +46,8 @@ func (v vector) join(u vector) {
 	}
 }
 
-// parseVector reads actor:n,actor:n in any order; the empty text is the empty vector.
+// parseVector reads actor:n,actor:n in any order, and closed:number among them; the empty
+// text is the empty vector.
 func parseVector(text string) (vector, error) {
 	v := vector{}
 	if text == "" {
@@ -79,15 +89,18 @@ func (h heights) add(index int32, d dot) {
 	}
 }
 
-// beyond is a write up to an index that v does not include; zero if there is none.
+// beyond is a write up to an index that v surely does not include; zero if there is none.
 func (h heights) beyond(v vector, index int32) dot {
 	for actor, list := range h {
 		i, exact := slices.BinarySearchFunc(list, index, func(h height, index int32) int { return cmp.Compare(h.index, index) })
 		if !exact {
 			i--
 		}
-		if i >= 0 && v[actor] < list[i].n {
-			return dot{actor, list[i].n}
+		if i < 0 {
+			continue
+		}
+		if d := (dot{actor, list[i].n}); v[actor] < d.n && !v.unsure(d) {
+			return d
 		}
 	}
 	return dot{}

@@ -40,7 +40,11 @@ func text(entry store.Entry) string {
 	}
 	var dots []string
 	for _, c := range components {
-		if c.ID != 0 {
+		switch c.ID {
+		case 0, token.ClosedSum:
+		case token.ClosedID:
+			dots = append(dots, fmt.Sprintf("closed:%d", c.N))
+		default:
 			dots = append(dots, fmt.Sprintf("%016x:%d", c.ID, c.N))
 		}
 	}
