@@ -312,6 +312,10 @@ const (
 	// OS: the write is with the operating system; a crash of the machine may
 	// lose the last moments, which are counted and reported.
 	OS
+	// Memory: the replica has applied the write, and nothing of it is on disk. The end
+	// of the process empties the replica, which is filled again by the others before it
+	// serves; what none of them had is lost, counted and reported.
+	Memory
 )
 
 func (d Durability) String() string {
@@ -320,19 +324,26 @@ func (d Durability) String() string {
 		return "fsync"
 	case OS:
 		return "os"
+	case Memory:
+		return "memory"
 	}
 	return fmt.Sprintf("durability(%d)", uint8(d))
 }
 
-// ParseDurability reads "fsync", "os", or "" for fsync.
+// DurabilityNames are what ParseDurability reads.
+var DurabilityNames = []string{"fsync", "os", "memory"}
+
+// ParseDurability reads "fsync", "os", "memory", or "" for fsync.
 func ParseDurability(name string) (Durability, error) {
 	switch name {
 	case "fsync", "":
 		return Fsync, nil
 	case "os":
 		return OS, nil
+	case "memory":
+		return Memory, nil
 	}
-	return 0, &Error{Code: Invalid, Msg: fmt.Sprintf("durability %q is not known", name), Try: "--durability fsync or --durability os"}
+	return 0, &Error{Code: Invalid, Msg: fmt.Sprintf("durability %q is not known", name), Try: "--durability with one of " + strings.Join(DurabilityNames, ", ")}
 }
 
 // Result is the answer to a command.

@@ -118,8 +118,13 @@ type Status struct {
 	// Backlog is, on ap, how many of the writes that are here each other member has not
 	// confirmed to hold. One that was not heard since the start is not named.
 	Backlog map[string]uint64
-	Ready   bool   // serves reads: caught up since it joined
-	Detail  string // why it is not ready, what it waits for, or what is wrong with its clock
+	// Emptied is, on ap with durability memory, how often this replica was emptied by the
+	// end of its process. Lost is how many of the writes that it held are gone: at least,
+	// as it notes once a second what it holds. Some may still be with a member that has not
+	// been reached since; then they are not lost, and Lost becomes less.
+	Emptied, Lost uint64
+	Ready         bool   // serves reads: caught up since it joined
+	Detail        string // why it is not ready, what it waits for, or what is wrong with its clock
 }
 
 // Proof is what an answer is worth, and why.

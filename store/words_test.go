@@ -35,7 +35,7 @@ func TestParse(t *testing.T) {
 	parses(t, "mode", store.ParseMode, map[string]store.Mode{"cp": store.CP, "ap": store.AP}, "", "CP")
 	parses(t, "policy", store.ParsePolicy, map[string]store.Policy{"": store.LWW, "lww": store.LWW, "siblings": store.Siblings}, "LWW")
 	parses(t, "w", store.ParseW, map[string]store.W{"": store.WDefault, "local": store.WLocal, "majority": store.WMajority, "all": store.WAll}, "2", "default")
-	parses(t, "durability", store.ParseDurability, map[string]store.Durability{"": store.Fsync, "fsync": store.Fsync, "os": store.OS}, "none")
+	parses(t, "durability", store.ParseDurability, map[string]store.Durability{"": store.Fsync, "fsync": store.Fsync, "os": store.OS, "memory": store.Memory}, "none")
 	parses(t, "group", store.ParseGroupID, map[string]store.GroupID{
 		"1/0": {Keyspace: 1}, "18446744073709551615/4294967295": {Keyspace: 1<<64 - 1, Shard: 1<<32 - 1},
 	}, "", "1", "/", "1/", "/1", "-1/0", "1/4294967296", "1/2/3", "a/b")

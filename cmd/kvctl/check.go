@@ -36,7 +36,7 @@ type world struct {
 
 func (a *app) checkRunCommand() *cobra.Command {
 	var w world
-	var faults string
+	var faults, durability string
 	o := scenario.Options{Progress: func(line string) { a.progress("%s", line) }}
 	cmd := &cobra.Command{
 		Use: "run", Short: "load a cluster of its own, hurt it, and judge what happened", Args: takes(0, 0),
@@ -50,6 +50,9 @@ func (a *app) checkRunCommand() *cobra.Command {
 			err := errors.Join(w.check(), aboveZero(cmd.Flags(), "time", "clients", "rate"))
 			if err == nil {
 				o.Faults, err = nemesis.Parse(faults)
+			}
+			if err == nil {
+				o.Durability, err = store.ParseDurability(durability)
 			}
 			if err == nil {
 				err = o.Load.WithDefaults().Check()
@@ -70,6 +73,7 @@ func (a *app) checkRunCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&o.Load.Workload, "workload", "w", "register", "one of "+strings.Join(workload.Names, ", ")+"; txn is bank")
 	f.StringVar(&faults, "nemesis", "partition", "faults, with commas, or none: "+strings.Join(nemesis.Names, ", "))
+	f.StringVar(&durability, "durability", "fsync", "of the ap keyspaces: "+strings.Join(store.DurabilityNames, ", ")+"; in memory nothing is said of lost writes")
 	f.DurationVar(&o.Load.Duration, "time", 30*time.Second, "how long the load lasts")
 	f.StringVar(&w.name, "world", "local", "local (one process) or procs (real processes, sockets and disks)")
 	f.IntVar(&w.nodes, "nodes", 5, "nodes of the cluster")

@@ -149,6 +149,28 @@ func (a *app) statusTable(s clusterJSON) {
 		}
 	}
 	a.table(rows)
+	a.losses(s.Keyspaces)
+}
+
+// losses says what replicas in memory lost with their processes.
+func (a *app) losses(keyspaces []keyspaceView) {
+	for _, k := range keyspaces {
+		for _, g := range k.Groups {
+			for _, r := range g.Replicas {
+				if r.Lost > 0 {
+					fmt.Fprintf(a.out, "%s group %s at %s: %s that it held in memory %s gone after %s\n", k.Name, g.ID, r.Node,
+						count(int(r.Lost), "write"), isAre(r.Lost), count(int(r.Emptied), "restart"))
+				}
+			}
+		}
+	}
+}
+
+func isAre(n uint64) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 func dash(s string) string {

@@ -72,7 +72,8 @@ func (a *app) createCommand() *cobra.Command {
 		Use: "create NAME --mode cp|ap", Short: "make a keyspace, and wait until it serves", Args: takes(1, 1),
 		Example: `  kvctl keyspace create orders --mode cp
   kvctl keyspace create carts --mode ap --conflict siblings --w majority
-  kvctl keyspace create likes --mode ap --conflict counter`,
+  kvctl keyspace create likes --mode ap --conflict counter
+  kvctl keyspace create cache --mode ap --durability memory`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Name = args[0]
 			if err := checkCreate(cmd, &r, replicas, groups); err != nil {
@@ -96,7 +97,8 @@ func (a *app) createCommand() *cobra.Command {
 	f.StringVar(&r.Conflict, "conflict", "", "ap: "+strings.Join(store.PolicyNames, ", ")+" (default lww)")
 	a.complete(cmd, "conflict", func(context.Context) []string { return store.PolicyNames })
 	f.StringVar(&r.W, "w", "", "ap: replicas that must hold a write: local, majority or all (default local)")
-	f.StringVar(&r.Durability, "durability", "", "ap: fsync or os (default fsync)")
+	f.StringVar(&r.Durability, "durability", "", "ap: "+strings.Join(store.DurabilityNames, ", ")+" (default fsync)")
+	a.complete(cmd, "durability", func(context.Context) []string { return store.DurabilityNames })
 	f.DurationVar(&patience, "timeout", 20*time.Second, "how long to wait until every group serves")
 	return cmd
 }
@@ -121,6 +123,16 @@ func (a *app) created(k shard.Keyspace) {
 	if k.Mode == store.CP && len(k.Members(0)) == 2 {
 		fmt.Fprintln(a.out, "with two replicas every write needs both; three survive the loss of one")
 	}
+	if k.Durability == store.Memory {
+		fmt.Fprintln(a.out, inMemoryNote(len(k.Members(0))))
+	}
+}
+
+func inMemoryNote(replicas int) string {
+	if replicas == 1 {
+		return "it is in the memory of one node: when that is started again, everything is gone"
+	}
+	return "it is in memory only: a node that is started again is filled by the others, one at a time; if all are, everything is gone"
 }
 
 // create makes a keyspace and waits until every member of every group serves it.

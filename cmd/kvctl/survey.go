@@ -59,7 +59,9 @@ type replicaView struct {
 	Role     string `json:"role"`
 	Ready    bool   `json:"ready"`
 	Revision uint64 `json:"revision"`
-	Behind   uint64 `json:"behind"` // ap: writes that another member has and this one has not confirmed
+	Behind   uint64 `json:"behind"`            // ap: writes that another member has and this one has not confirmed
+	Emptied  uint64 `json:"emptied,omitempty"` // ap in memory: how often a restart emptied it
+	Lost     uint64 `json:"lost,omitempty"`    // ap in memory: writes that it held and that are gone, at least
 	Detail   string `json:"detail,omitempty"`
 }
 
@@ -200,7 +202,10 @@ func (k *keyspaceView) add(node string, r *kvpb.ReplicaStatus) {
 		k.Groups = append(k.Groups, groupView{ID: r.GetGroup(), behind: make(map[string]uint64)})
 	}
 	g := &k.Groups[i]
-	g.Replicas = append(g.Replicas, replicaView{Node: node, Role: r.GetRole(), Ready: r.GetReady(), Revision: r.GetRevision(), Detail: r.GetDetail()})
+	g.Replicas = append(g.Replicas, replicaView{
+		Node: node, Role: r.GetRole(), Ready: r.GetReady(), Revision: r.GetRevision(), Detail: r.GetDetail(),
+		Emptied: r.GetEmptied(), Lost: r.GetLost(),
+	})
 	for name, n := range r.GetBacklog() {
 		g.behind[name] = max(g.behind[name], n)
 	}

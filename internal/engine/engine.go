@@ -1,5 +1,6 @@
 // Package engine is a node's storage: one Pebble for everything the node keeps, a
-// [Space] of its own for each group, on a real disk or in memory.
+// [Space] of its own for each group, on a real disk or in memory. What is kept only in
+// memory, and shall not outlive the process, is in a second one.
 //
 // All writes of a node go through one function, Batch.Commit, so that synced
 // writes of different groups share one fsync and so that nobody is told of a
@@ -40,6 +41,10 @@ type Config struct {
 	Dir string
 	// FS is the file system; nil is the real disk.
 	FS vfs.FS
+	// Memory keeps everything in the memory of the process instead, and no log of it:
+	// Dir and FS mean nothing, a commit is done when it can be read, and all of it is gone
+	// with Close.
+	Memory bool
 	// MemTable is the size in bytes of a memtable, and so of a WAL file before it
 	// is rotated. Default 16 MiB; small where many engines share a process.
 	MemTable uint64
@@ -50,6 +55,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
+	if c.Memory {
+		c.Dir, c.FS = "memory", vfs.NewMem()
+	}
 	if c.FS == nil {
 		c.FS = vfs.Default
 	}
@@ -113,6 +121,7 @@ func (e *Engine) options() *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		FormatMajorVersion:          pebble.FormatNewest,
 		Logger:                      fatalFlag{e},
+		DisableWAL:                  e.cfg.Memory,
 	}
 	// Every write of a cp group first reads what it replaces, and a key that is new
 	// must cost no look into the tables.
@@ -202,6 +211,9 @@ func (e *Engine) failed(err error) {
 
 // Sync returns when everything committed so far is on disk.
 func (e *Engine) Sync() error {
+	if e.cfg.Memory {
+		return e.Err()
+	}
 	b := e.db.NewBatch()
 	defer b.Close()
 	if err := b.LogData(nil, nil); err != nil {
@@ -226,6 +238,7 @@ func (e *Engine) apply(b *pebble.Batch, sync bool) error {
 	if err := e.Err(); err != nil {
 		return err
 	}
+	sync = sync && !e.cfg.Memory // there is nothing to wait for
 	e.gate <- struct{}{}
 	var err error
 	if sync {

@@ -285,3 +285,50 @@ func TestWhatIsOnTheDiskIsThereAgain(t *testing.T) {
 		closed(t, e)
 	}
 }
+
+// An engine in memory does all that one on a disk does, but for what outlives it.
+func TestEngineInMemory(t *testing.T) {
+	e, err := Open(Config{Memory: true, MemTable: 256 << 10, Cache: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := store.GroupID{Keyspace: 7}
+	s := e.Space(group, 'a')
+	const rows = 2000
+	for i := range rows { // more than a few memtables
+		b := s.Batch()
+		b.Set(fmt.Append(nil, "k", i), slices.Repeat([]byte("v"), 1024))
+		if err := b.Commit(i%2 == 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	view := s.View()
+	if err := e.Drop(group); err != nil {
+		t.Fatal(err)
+	}
+	there := 0
+	for range view.Scan(nil, nil, &err) {
+		there++
+	}
+	view.Close()
+	if err != nil || there != rows {
+		t.Errorf("the view of before shows %d rows, %v", there, err)
+	}
+	if _, found, err := s.Get([]byte("k0")); found || err != nil {
+		t.Errorf("a row of a dropped group: %v, %v", found, err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(Config{Memory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if _, found, err := again.Space(group, 'a').Get([]byte("k1")); found || err != nil {
+		t.Errorf("another engine has a row of the first: %v, %v", found, err)
+	}
+}

@@ -3216,7 +3216,11 @@ type ReplicaStatus struct {
 	NonVoters []string               `protobuf:"bytes,13,rep,name=non_voters,json=nonVoters,proto3" json:"non_voters,omitempty"` // of members, those that have no vote yet
 	Epoch     uint64                 `protobuf:"varint,14,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// On ap: how many of the writes that are here each other member has not confirmed.
-	Backlog       map[string]uint64 `protobuf:"bytes,15,rep,name=backlog,proto3" json:"backlog,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Backlog map[string]uint64 `protobuf:"bytes,15,rep,name=backlog,proto3" json:"backlog,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// On ap in memory: how often the replica was emptied because its process ended, and
+	// how many of the writes that it once held are, as far as it knows, gone.
+	Emptied       uint64 `protobuf:"varint,16,opt,name=emptied,proto3" json:"emptied,omitempty"`
+	Lost          uint64 `protobuf:"varint,17,opt,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3354,6 +3358,20 @@ func (x *ReplicaStatus) GetBacklog() map[string]uint64 {
 		return x.Backlog
 	}
 	return nil
+}
+
+func (x *ReplicaStatus) GetEmptied() uint64 {
+	if x != nil {
+		return x.Emptied
+	}
+	return 0
+}
+
+func (x *ReplicaStatus) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
 }
 
 type Member struct {
@@ -5202,7 +5220,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\aversion\x18\t \x01(\tR\aversion\x12&\n" +
 	"\x04self\x18\n" +
 	" \x01(\v2\x12.dialkv.kv.v1.NodeR\x04self\x12\x1a\n" +
-	"\bdraining\x18\v \x01(\bR\bdraining\"\xe0\x03\n" +
+	"\bdraining\x18\v \x01(\bR\bdraining\"\x8e\x04\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1a\n" +
 	"\bkeyspace\x18\x02 \x01(\tR\bkeyspace\x12\x12\n" +
@@ -5220,7 +5238,9 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\n" +
 	"non_voters\x18\r \x03(\tR\tnonVoters\x12\x14\n" +
 	"\x05epoch\x18\x0e \x01(\x04R\x05epoch\x12B\n" +
-	"\abacklog\x18\x0f \x03(\v2(.dialkv.kv.v1.ReplicaStatus.BacklogEntryR\abacklog\x1a:\n" +
+	"\abacklog\x18\x0f \x03(\v2(.dialkv.kv.v1.ReplicaStatus.BacklogEntryR\abacklog\x12\x18\n" +
+	"\aemptied\x18\x10 \x01(\x04R\aemptied\x12\x12\n" +
+	"\x04lost\x18\x11 \x01(\x04R\x04lost\x1a:\n" +
 	"\fBacklogEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"F\n" +

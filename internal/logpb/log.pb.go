@@ -329,7 +329,7 @@ func (x CatalogNode_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use CatalogNode_State.Descriptor instead.
 func (CatalogNode_State) EnumDescriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{46, 0}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{47, 0}
 }
 
 // A cp log entry: the commands of one batch, applied in order.
@@ -3014,6 +3014,59 @@ func (x *Placement) GetComplete() bool {
 	return false
 }
 
+// What a replica in memory keeps on disk: not what it held, but that it held it.
+type Held struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vector        *Vector                `protobuf:"bytes,1,opt,name=vector,proto3" json:"vector,omitempty"`    // the writes that it held at some time, as of the last look
+	Emptied       uint64                 `protobuf:"varint,2,opt,name=emptied,proto3" json:"emptied,omitempty"` // how often it was started again, and so emptied
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Held) Reset() {
+	*x = Held{}
+	mi := &file_log_v1_log_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Held) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Held) ProtoMessage() {}
+
+func (x *Held) ProtoReflect() protoreflect.Message {
+	mi := &file_log_v1_log_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Held.ProtoReflect.Descriptor instead.
+func (*Held) Descriptor() ([]byte, []int) {
+	return file_log_v1_log_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Held) GetVector() *Vector {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
+func (x *Held) GetEmptied() uint64 {
+	if x != nil {
+		return x.Emptied
+	}
+	return 0
+}
+
 // One frame of an ap stream. The side that wants entries opens it, acknowledges
 // and probes; the other side sends entries and answers probes. Both begin with a
 // hello.
@@ -3032,7 +3085,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_log_v1_log_proto_msgTypes[34]
+	mi := &file_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3044,7 +3097,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[34]
+	mi := &file_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3057,7 +3110,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Frame) GetKind() isFrame_Kind {
@@ -3146,7 +3199,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_log_v1_log_proto_msgTypes[35]
+	mi := &file_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +3211,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[35]
+	mi := &file_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +3224,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Hello) GetVersion() uint32 {
@@ -3225,13 +3278,14 @@ type Entries struct {
 	Epoch         uint64                 `protobuf:"varint,9,opt,name=epoch,proto3" json:"epoch,omitempty"`                    // with a probe: of the placement the sender knew when it arrived
 	Serves        bool                   `protobuf:"varint,10,opt,name=serves,proto3" json:"serves,omitempty"`                 // with a probe: the sender has caught up since it joined
 	Closed        uint64                 `protobuf:"varint,11,opt,name=closed,proto3" json:"closed,omitempty"`                 // with a probe: as in Hello
+	Whole         bool                   `protobuf:"varint,12,opt,name=whole,proto3" json:"whole,omitempty"`                   // with a probe: and counts in a majority, see Held
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entries) Reset() {
 	*x = Entries{}
-	mi := &file_log_v1_log_proto_msgTypes[36]
+	mi := &file_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3243,7 +3297,7 @@ func (x *Entries) String() string {
 func (*Entries) ProtoMessage() {}
 
 func (x *Entries) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[36]
+	mi := &file_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3256,7 +3310,7 @@ func (x *Entries) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entries.ProtoReflect.Descriptor instead.
 func (*Entries) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Entries) GetWrites() [][]byte {
@@ -3308,6 +3362,13 @@ func (x *Entries) GetClosed() uint64 {
 	return 0
 }
 
+func (x *Entries) GetWhole() bool {
+	if x != nil {
+		return x.Whole
+	}
+	return false
+}
+
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Durable       *Vector                `protobuf:"bytes,1,opt,name=durable,proto3" json:"durable,omitempty"`
@@ -3320,7 +3381,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_log_v1_log_proto_msgTypes[37]
+	mi := &file_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3332,7 +3393,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[37]
+	mi := &file_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3345,7 +3406,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Ack) GetDurable() *Vector {
@@ -3392,7 +3453,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_log_v1_log_proto_msgTypes[38]
+	mi := &file_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3465,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[38]
+	mi := &file_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3478,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Snapshot) GetVector() *Vector {
@@ -3473,7 +3534,7 @@ type SnapshotRow struct {
 
 func (x *SnapshotRow) Reset() {
 	*x = SnapshotRow{}
-	mi := &file_log_v1_log_proto_msgTypes[39]
+	mi := &file_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3546,7 @@ func (x *SnapshotRow) String() string {
 func (*SnapshotRow) ProtoMessage() {}
 
 func (x *SnapshotRow) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[39]
+	mi := &file_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3559,7 @@ func (x *SnapshotRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRow.ProtoReflect.Descriptor instead.
 func (*SnapshotRow) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SnapshotRow) GetKey() string {
@@ -3536,7 +3597,7 @@ type APRequest struct {
 
 func (x *APRequest) Reset() {
 	*x = APRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[40]
+	mi := &file_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3548,7 +3609,7 @@ func (x *APRequest) String() string {
 func (*APRequest) ProtoMessage() {}
 
 func (x *APRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[40]
+	mi := &file_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3561,7 +3622,7 @@ func (x *APRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APRequest.ProtoReflect.Descriptor instead.
 func (*APRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *APRequest) GetKind() isAPRequest_Kind {
@@ -3618,7 +3679,7 @@ type APResponse struct {
 
 func (x *APResponse) Reset() {
 	*x = APResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[41]
+	mi := &file_log_v1_log_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3630,7 +3691,7 @@ func (x *APResponse) String() string {
 func (*APResponse) ProtoMessage() {}
 
 func (x *APResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[41]
+	mi := &file_log_v1_log_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3643,7 +3704,7 @@ func (x *APResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APResponse.ProtoReflect.Descriptor instead.
 func (*APResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *APResponse) GetKind() isAPResponse_Kind {
@@ -3696,7 +3757,7 @@ type APReportRequest struct {
 
 func (x *APReportRequest) Reset() {
 	*x = APReportRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[42]
+	mi := &file_log_v1_log_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3708,7 +3769,7 @@ func (x *APReportRequest) String() string {
 func (*APReportRequest) ProtoMessage() {}
 
 func (x *APReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[42]
+	mi := &file_log_v1_log_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3721,7 +3782,7 @@ func (x *APReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APReportRequest.ProtoReflect.Descriptor instead.
 func (*APReportRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{42}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{43}
 }
 
 type APReportResponse struct {
@@ -3738,7 +3799,7 @@ type APReportResponse struct {
 
 func (x *APReportResponse) Reset() {
 	*x = APReportResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[43]
+	mi := &file_log_v1_log_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3750,7 +3811,7 @@ func (x *APReportResponse) String() string {
 func (*APReportResponse) ProtoMessage() {}
 
 func (x *APReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[43]
+	mi := &file_log_v1_log_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3763,7 +3824,7 @@ func (x *APReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APReportResponse.ProtoReflect.Descriptor instead.
 func (*APReportResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{43}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *APReportResponse) GetEpoch() uint64 {
@@ -3818,7 +3879,7 @@ type APGetRequest struct {
 
 func (x *APGetRequest) Reset() {
 	*x = APGetRequest{}
-	mi := &file_log_v1_log_proto_msgTypes[44]
+	mi := &file_log_v1_log_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3830,7 +3891,7 @@ func (x *APGetRequest) String() string {
 func (*APGetRequest) ProtoMessage() {}
 
 func (x *APGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[44]
+	mi := &file_log_v1_log_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3843,7 +3904,7 @@ func (x *APGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APGetRequest.ProtoReflect.Descriptor instead.
 func (*APGetRequest) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{44}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *APGetRequest) GetKey() string {
@@ -3871,7 +3932,7 @@ type APGetResponse struct {
 
 func (x *APGetResponse) Reset() {
 	*x = APGetResponse{}
-	mi := &file_log_v1_log_proto_msgTypes[45]
+	mi := &file_log_v1_log_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3883,7 +3944,7 @@ func (x *APGetResponse) String() string {
 func (*APGetResponse) ProtoMessage() {}
 
 func (x *APGetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[45]
+	mi := &file_log_v1_log_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3896,7 +3957,7 @@ func (x *APGetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use APGetResponse.ProtoReflect.Descriptor instead.
 func (*APGetResponse) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{45}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *APGetResponse) GetVector() *Vector {
@@ -3936,7 +3997,7 @@ type CatalogNode struct {
 
 func (x *CatalogNode) Reset() {
 	*x = CatalogNode{}
-	mi := &file_log_v1_log_proto_msgTypes[46]
+	mi := &file_log_v1_log_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3948,7 +4009,7 @@ func (x *CatalogNode) String() string {
 func (*CatalogNode) ProtoMessage() {}
 
 func (x *CatalogNode) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[46]
+	mi := &file_log_v1_log_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3961,7 +4022,7 @@ func (x *CatalogNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogNode.ProtoReflect.Descriptor instead.
 func (*CatalogNode) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{46}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CatalogNode) GetName() string {
@@ -4031,7 +4092,7 @@ type CatalogKeyspace struct {
 
 func (x *CatalogKeyspace) Reset() {
 	*x = CatalogKeyspace{}
-	mi := &file_log_v1_log_proto_msgTypes[47]
+	mi := &file_log_v1_log_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4043,7 +4104,7 @@ func (x *CatalogKeyspace) String() string {
 func (*CatalogKeyspace) ProtoMessage() {}
 
 func (x *CatalogKeyspace) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[47]
+	mi := &file_log_v1_log_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4056,7 +4117,7 @@ func (x *CatalogKeyspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogKeyspace.ProtoReflect.Descriptor instead.
 func (*CatalogKeyspace) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{47}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CatalogKeyspace) GetId() uint64 {
@@ -4136,7 +4197,7 @@ type CatalogGroup struct {
 
 func (x *CatalogGroup) Reset() {
 	*x = CatalogGroup{}
-	mi := &file_log_v1_log_proto_msgTypes[48]
+	mi := &file_log_v1_log_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4148,7 +4209,7 @@ func (x *CatalogGroup) String() string {
 func (*CatalogGroup) ProtoMessage() {}
 
 func (x *CatalogGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_log_v1_log_proto_msgTypes[48]
+	mi := &file_log_v1_log_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4161,7 +4222,7 @@ func (x *CatalogGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogGroup.ProtoReflect.Descriptor instead.
 func (*CatalogGroup) Descriptor() ([]byte, []int) {
-	return file_log_v1_log_proto_rawDescGZIP(), []int{48}
+	return file_log_v1_log_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CatalogGroup) GetMembers() []string {
@@ -4450,7 +4511,10 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x18\n" +
 	"\ajoining\x18\x03 \x03(\tR\ajoining\x12\x18\n" +
 	"\aleaving\x18\x04 \x03(\tR\aleaving\x12\x1a\n" +
-	"\bcomplete\x18\x05 \x01(\bR\bcomplete\"\xd0\x01\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete\"O\n" +
+	"\x04Held\x12-\n" +
+	"\x06vector\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\x06vector\x12\x18\n" +
+	"\aemptied\x18\x02 \x01(\x04R\aemptied\"\xd0\x01\n" +
 	"\x05Frame\x12,\n" +
 	"\x05hello\x18\x01 \x01(\v2\x14.dialkv.log.v1.HelloH\x00R\x05hello\x122\n" +
 	"\aentries\x18\x02 \x01(\v2\x16.dialkv.log.v1.EntriesH\x00R\aentries\x12&\n" +
@@ -4463,7 +4527,7 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x05actor\x18\x03 \x01(\x06R\x05actor\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x14\n" +
 	"\x05lives\x18\x05 \x03(\x06R\x05lives\x12\x16\n" +
-	"\x06closed\x18\x06 \x01(\x04R\x06closed\"\xc7\x01\n" +
+	"\x06closed\x18\x06 \x01(\x04R\x06closed\"\xdd\x01\n" +
 	"\aEntries\x12\x16\n" +
 	"\x06writes\x18\x01 \x03(\fR\x06writes\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\x04R\x05probe\x12-\n" +
@@ -4472,7 +4536,8 @@ const file_log_v1_log_proto_rawDesc = "" +
 	"\x05epoch\x18\t \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06serves\x18\n" +
 	" \x01(\bR\x06serves\x12\x16\n" +
-	"\x06closed\x18\v \x01(\x04R\x06closed\"z\n" +
+	"\x06closed\x18\v \x01(\x04R\x06closed\x12\x14\n" +
+	"\x05whole\x18\f \x01(\bR\x05whole\"z\n" +
 	"\x03Ack\x12/\n" +
 	"\adurable\x18\x01 \x01(\v2\x15.dialkv.log.v1.VectorR\adurable\x12\x14\n" +
 	"\x05probe\x18\x02 \x01(\x04R\x05probe\x12\x14\n" +
@@ -4558,7 +4623,7 @@ func file_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_log_v1_log_proto_goTypes = []any{
 	(Command_Op)(0),           // 0: dialkv.log.v1.Command.Op
 	(Command_Condition)(0),    // 1: dialkv.log.v1.Command.Condition
@@ -4599,21 +4664,22 @@ var file_log_v1_log_proto_goTypes = []any{
 	(*Vector)(nil),            // 36: dialkv.log.v1.Vector
 	(*Closure)(nil),           // 37: dialkv.log.v1.Closure
 	(*Placement)(nil),         // 38: dialkv.log.v1.Placement
-	(*Frame)(nil),             // 39: dialkv.log.v1.Frame
-	(*Hello)(nil),             // 40: dialkv.log.v1.Hello
-	(*Entries)(nil),           // 41: dialkv.log.v1.Entries
-	(*Ack)(nil),               // 42: dialkv.log.v1.Ack
-	(*Snapshot)(nil),          // 43: dialkv.log.v1.Snapshot
-	(*SnapshotRow)(nil),       // 44: dialkv.log.v1.SnapshotRow
-	(*APRequest)(nil),         // 45: dialkv.log.v1.APRequest
-	(*APResponse)(nil),        // 46: dialkv.log.v1.APResponse
-	(*APReportRequest)(nil),   // 47: dialkv.log.v1.APReportRequest
-	(*APReportResponse)(nil),  // 48: dialkv.log.v1.APReportResponse
-	(*APGetRequest)(nil),      // 49: dialkv.log.v1.APGetRequest
-	(*APGetResponse)(nil),     // 50: dialkv.log.v1.APGetResponse
-	(*CatalogNode)(nil),       // 51: dialkv.log.v1.CatalogNode
-	(*CatalogKeyspace)(nil),   // 52: dialkv.log.v1.CatalogKeyspace
-	(*CatalogGroup)(nil),      // 53: dialkv.log.v1.CatalogGroup
+	(*Held)(nil),              // 39: dialkv.log.v1.Held
+	(*Frame)(nil),             // 40: dialkv.log.v1.Frame
+	(*Hello)(nil),             // 41: dialkv.log.v1.Hello
+	(*Entries)(nil),           // 42: dialkv.log.v1.Entries
+	(*Ack)(nil),               // 43: dialkv.log.v1.Ack
+	(*Snapshot)(nil),          // 44: dialkv.log.v1.Snapshot
+	(*SnapshotRow)(nil),       // 45: dialkv.log.v1.SnapshotRow
+	(*APRequest)(nil),         // 46: dialkv.log.v1.APRequest
+	(*APResponse)(nil),        // 47: dialkv.log.v1.APResponse
+	(*APReportRequest)(nil),   // 48: dialkv.log.v1.APReportRequest
+	(*APReportResponse)(nil),  // 49: dialkv.log.v1.APReportResponse
+	(*APGetRequest)(nil),      // 50: dialkv.log.v1.APGetRequest
+	(*APGetResponse)(nil),     // 51: dialkv.log.v1.APGetResponse
+	(*CatalogNode)(nil),       // 52: dialkv.log.v1.CatalogNode
+	(*CatalogKeyspace)(nil),   // 53: dialkv.log.v1.CatalogKeyspace
+	(*CatalogGroup)(nil),      // 54: dialkv.log.v1.CatalogGroup
 }
 var file_log_v1_log_proto_depIdxs = []int32{
 	6,  // 0: dialkv.log.v1.Batch.commands:type_name -> dialkv.log.v1.Command
@@ -4645,31 +4711,32 @@ var file_log_v1_log_proto_depIdxs = []int32{
 	34, // 26: dialkv.log.v1.Siblings.siblings:type_name -> dialkv.log.v1.Sibling
 	35, // 27: dialkv.log.v1.Sibling.sum:type_name -> dialkv.log.v1.Sum
 	31, // 28: dialkv.log.v1.Sum.by:type_name -> dialkv.log.v1.Dot
-	40, // 29: dialkv.log.v1.Frame.hello:type_name -> dialkv.log.v1.Hello
-	41, // 30: dialkv.log.v1.Frame.entries:type_name -> dialkv.log.v1.Entries
-	42, // 31: dialkv.log.v1.Frame.ack:type_name -> dialkv.log.v1.Ack
-	43, // 32: dialkv.log.v1.Frame.snapshot:type_name -> dialkv.log.v1.Snapshot
-	36, // 33: dialkv.log.v1.Hello.vector:type_name -> dialkv.log.v1.Vector
-	36, // 34: dialkv.log.v1.Entries.vector:type_name -> dialkv.log.v1.Vector
-	36, // 35: dialkv.log.v1.Ack.durable:type_name -> dialkv.log.v1.Vector
-	36, // 36: dialkv.log.v1.Snapshot.vector:type_name -> dialkv.log.v1.Vector
-	44, // 37: dialkv.log.v1.Snapshot.rows:type_name -> dialkv.log.v1.SnapshotRow
-	31, // 38: dialkv.log.v1.SnapshotRow.held:type_name -> dialkv.log.v1.Dot
-	49, // 39: dialkv.log.v1.APRequest.get:type_name -> dialkv.log.v1.APGetRequest
-	47, // 40: dialkv.log.v1.APRequest.report:type_name -> dialkv.log.v1.APReportRequest
-	50, // 41: dialkv.log.v1.APResponse.get:type_name -> dialkv.log.v1.APGetResponse
-	48, // 42: dialkv.log.v1.APResponse.report:type_name -> dialkv.log.v1.APReportResponse
-	36, // 43: dialkv.log.v1.APReportResponse.holds:type_name -> dialkv.log.v1.Vector
-	36, // 44: dialkv.log.v1.APGetRequest.vector:type_name -> dialkv.log.v1.Vector
-	36, // 45: dialkv.log.v1.APGetResponse.vector:type_name -> dialkv.log.v1.Vector
-	34, // 46: dialkv.log.v1.APGetResponse.siblings:type_name -> dialkv.log.v1.Sibling
-	4,  // 47: dialkv.log.v1.CatalogNode.state:type_name -> dialkv.log.v1.CatalogNode.State
-	53, // 48: dialkv.log.v1.CatalogKeyspace.placement:type_name -> dialkv.log.v1.CatalogGroup
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	36, // 29: dialkv.log.v1.Held.vector:type_name -> dialkv.log.v1.Vector
+	41, // 30: dialkv.log.v1.Frame.hello:type_name -> dialkv.log.v1.Hello
+	42, // 31: dialkv.log.v1.Frame.entries:type_name -> dialkv.log.v1.Entries
+	43, // 32: dialkv.log.v1.Frame.ack:type_name -> dialkv.log.v1.Ack
+	44, // 33: dialkv.log.v1.Frame.snapshot:type_name -> dialkv.log.v1.Snapshot
+	36, // 34: dialkv.log.v1.Hello.vector:type_name -> dialkv.log.v1.Vector
+	36, // 35: dialkv.log.v1.Entries.vector:type_name -> dialkv.log.v1.Vector
+	36, // 36: dialkv.log.v1.Ack.durable:type_name -> dialkv.log.v1.Vector
+	36, // 37: dialkv.log.v1.Snapshot.vector:type_name -> dialkv.log.v1.Vector
+	45, // 38: dialkv.log.v1.Snapshot.rows:type_name -> dialkv.log.v1.SnapshotRow
+	31, // 39: dialkv.log.v1.SnapshotRow.held:type_name -> dialkv.log.v1.Dot
+	50, // 40: dialkv.log.v1.APRequest.get:type_name -> dialkv.log.v1.APGetRequest
+	48, // 41: dialkv.log.v1.APRequest.report:type_name -> dialkv.log.v1.APReportRequest
+	51, // 42: dialkv.log.v1.APResponse.get:type_name -> dialkv.log.v1.APGetResponse
+	49, // 43: dialkv.log.v1.APResponse.report:type_name -> dialkv.log.v1.APReportResponse
+	36, // 44: dialkv.log.v1.APReportResponse.holds:type_name -> dialkv.log.v1.Vector
+	36, // 45: dialkv.log.v1.APGetRequest.vector:type_name -> dialkv.log.v1.Vector
+	36, // 46: dialkv.log.v1.APGetResponse.vector:type_name -> dialkv.log.v1.Vector
+	34, // 47: dialkv.log.v1.APGetResponse.siblings:type_name -> dialkv.log.v1.Sibling
+	4,  // 48: dialkv.log.v1.CatalogNode.state:type_name -> dialkv.log.v1.CatalogNode.State
+	54, // 49: dialkv.log.v1.CatalogKeyspace.placement:type_name -> dialkv.log.v1.CatalogGroup
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_log_v1_log_proto_init() }
@@ -4687,17 +4754,17 @@ func file_log_v1_log_proto_init() {
 		(*CPResponse_ReadIndex)(nil),
 		(*CPResponse_Applied)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[34].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[35].OneofWrappers = []any{
 		(*Frame_Hello)(nil),
 		(*Frame_Entries)(nil),
 		(*Frame_Ack)(nil),
 		(*Frame_Snapshot)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[40].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[41].OneofWrappers = []any{
 		(*APRequest_Get)(nil),
 		(*APRequest_Report)(nil),
 	}
-	file_log_v1_log_proto_msgTypes[41].OneofWrappers = []any{
+	file_log_v1_log_proto_msgTypes[42].OneofWrappers = []any{
 		(*APResponse_Get)(nil),
 		(*APResponse_Report)(nil),
 	}
@@ -4707,7 +4774,7 @@ func file_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_log_v1_log_proto_rawDesc), len(file_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   49,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -60,6 +60,7 @@ func replicaStatus(keyspace string, s store.Status) *kvpb.ReplicaStatus {
 		Group: s.Group.String(), Keyspace: keyspace, Mode: s.Mode.String(), Role: s.Role, Leader: s.Leader,
 		Term: s.Term, Applied: s.Applied, Revision: s.Revision, Vector: s.Vector, Members: s.Members,
 		Ready: s.Ready, Detail: s.Detail, NonVoters: s.NonVoters, Epoch: s.Epoch, Backlog: s.Backlog,
+		Emptied: s.Emptied, Lost: s.Lost,
 	}
 }
 

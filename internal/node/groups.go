@@ -203,12 +203,19 @@ func (n *Node) openGroup(id store.GroupID, k shard.Keyspace) (replica, error) {
 		r, err := n.openCP(n.parts, id, founders)
 		return consensus{r}, err
 	}
-	r, err := ap.Open(ap.Config{
+	cfg := ap.Config{
 		Node: n.cfg.Node, Group: id, Placement: placementOf(k, id.Shard),
 		Policy: k.Policy, W: k.W, Durability: k.Durability,
 		Engine: n.engine, Peers: streams{calls{n.pool, id}}, Clock: n.wallClock,
 		LogBytes: n.cfg.Storage.CausalLog, Events: n.causalEvents(id),
-	})
+	}
+	if k.Durability == store.Memory {
+		var err error
+		if cfg.Memory, err = n.memory.get(n.cfg.Storage.MemTable); err != nil {
+			return nil, err
+		}
+	}
+	r, err := ap.Open(cfg)
 	return causal{r}, err
 }
 
@@ -221,6 +228,12 @@ func (n *Node) causalEvents(id store.GroupID) ap.Events {
 		},
 		Installed: func(peer string, rows, changed int, took time.Duration) {
 			log.Info("a snapshot was merged", "peer", peer, "rows", rows, "changed", changed, "took", took)
+		},
+		Emptied: func(held uint64) {
+			log.Warn("a replica in memory was emptied by a restart, and is filled by its peers before it serves", "held", held)
+		},
+		Refilled: func(lost uint64) {
+			log.Warn("a replica in memory is filled again", "lost", lost)
 		},
 		Refused: func(peer string, err error) {
 			log.Warn("a peer's stream was refused", "peer", peer, "error", err)

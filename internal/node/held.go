@@ -61,6 +61,9 @@ func (n *Node) forget(id store.GroupID) error {
 	if err := n.engine.Drop(id); err != nil {
 		return err
 	}
+	if err := n.memory.drop(id); err != nil {
+		return err
+	}
 	if err := cp.Remove(n.engine, id); err != nil {
 		return err
 	}

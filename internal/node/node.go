@@ -29,6 +29,7 @@ import (
 type Node struct {
 	cfg    Config
 	engine *engine.Engine
+	memory memory
 	disk   engine.Pace  // of a node that takes faults
 	skew   atomic.Int64 // of its wall clock, in nanoseconds, on a node that takes faults
 	door   *link.Endpoint
@@ -87,7 +88,7 @@ func Open(cfg Config) (*Node, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, book: newBook(), life: newLife()}
+	n := &Node{cfg: cfg, book: newBook(), life: newLife(), memory: newMemory()}
 	n.groups = &groups{node: n, open: make(map[store.GroupID]*group)}
 	n.deps = newDeps()
 	n.topology.Store(&shard.Topology{Node: cfg.Node})
@@ -171,7 +172,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
 	}
-	return errors.Join(err, n.door.Close(), n.engine.Close())
+	return errors.Join(err, n.door.Close(), n.memory.close(), n.engine.Close())
 }
 
 // assemble opens the rooms. Nothing runs yet. The catalog's replica is opened last:

@@ -6,6 +6,7 @@ import (
 	"github.com/dialkv/dialkv/jepsen-lite/check"
 	"github.com/dialkv/dialkv/jepsen-lite/report"
 	"github.com/dialkv/dialkv/jepsen-lite/workload"
+	"github.com/dialkv/dialkv/store"
 )
 
 // Judge judges what was recorded and writes the report. An error says that the
@@ -17,7 +18,7 @@ func (r *Recording) Judge() (Outcome, error) {
 	if err != nil {
 		rep = check.Reject(err)
 	} else {
-		rep = check.Run(h, check.Options{Claims: workload.Claims(r.o.Load.Workload)})
+		rep = check.Run(h, check.Options{Claims: r.o.claims()})
 	}
 	rep.Seed = r.o.Load.Seed
 	for _, own := range r.own() {
@@ -33,6 +34,16 @@ func (r *Recording) Judge() (Outcome, error) {
 		Report: rep, Load: r.notes.load, Faults: r.notes.faults.Done,
 		Settled: r.notes.settled, Converged: r.notes.converged, Equal: r.notes.equal,
 	}, err
+}
+
+// claims are what the run's keyspaces promise of its workload.
+func (o Options) claims() []string {
+	claims := workload.Claims(o.Load.Workload)
+	if o.Durability != store.Memory {
+		return claims
+	}
+	lossless := []string{"durability", "staleness", "counter", "set"}
+	return slices.DeleteFunc(claims, func(name string) bool { return slices.Contains(lossless, name) })
 }
 
 // own are the results of the run itself: whether it came to its end, and whether its

@@ -100,6 +100,9 @@ func (r *run) create(ctx context.Context) error {
 		request := &kvpb.CreateKeyspaceRequest{Name: k.Name, Mode: k.Mode.String(), Replicas: uint32(len(nodes)), Groups: k.Groups}
 		if k.Mode == store.AP {
 			request.Conflict = k.Policy.String()
+			if r.Durability != 0 {
+				request.Durability = r.Durability.String()
+			}
 		}
 		made, err := admin.CreateKeyspace(ctx, request)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
 	"github.com/dialkv/dialkv/jepsen-lite/workload"
+	"github.com/dialkv/dialkv/store"
 )
 
 // Cluster is what a scenario runs on.
@@ -22,10 +23,14 @@ type Cluster interface {
 // Options say what to run.
 type Options struct {
 	// Load is the workload. Its Keyspaces are made by the run; a Seed of zero is drawn.
-	Load     workload.Config
-	Faults   []string     // of nemesis.Names
-	Dir      string       // for the report; "" writes none
-	Progress func(string) // hears what the run does, from several goroutines; may be nil
+	Load   workload.Config
+	Faults []string // of nemesis.Names
+	// Durability is of the ap keyspaces; fsync if zero. In memory a node that is killed
+	// loses what no other has yet, and nobody is asked then whether an acknowledged write
+	// was lost.
+	Durability store.Durability
+	Dir        string       // for the report; "" writes none
+	Progress   func(string) // hears what the run does, from several goroutines; may be nil
 }
 
 // Outcome is what came of a run.

@@ -13,6 +13,7 @@ import (
 	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
 	"github.com/dialkv/dialkv/jepsen-lite/scenario"
 	"github.com/dialkv/dialkv/jepsen-lite/workload"
+	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/cp"
 )
 
@@ -106,14 +107,25 @@ func TestClocksAreWrong(t *testing.T) {
 	minutes(t, []string{"roaming", "causal", "bounded", "delete", "ap-ttl"}, nemesis.Skew, nemesis.Partition)
 }
 
+// TestKeyspacesInMemory kills nodes, which are emptied by it, and cuts links. What a
+// session has seen it goes on to see, or is told that it cannot; replicas become equal.
+func TestKeyspacesInMemory(t *testing.T) {
+	minutesOn(t, store.Memory, []string{"causal", "roaming", "delete"}, nemesis.Kill, nemesis.Partition)
+}
+
 // minutes keeps five nodes under faults for a virtual minute with each workload.
 func minutes(t *testing.T, workloads []string, faults ...string) {
+	t.Helper()
+	minutesOn(t, store.Fsync, workloads, faults...)
+}
+
+func minutesOn(t *testing.T, durability store.Durability, workloads []string, faults ...string) {
 	t.Helper()
 	for i, name := range workloads {
 		t.Run(name, func(t *testing.T) {
 			outcome := judge(t, record(t, scenario.Options{
 				Load:   workload.Config{Workload: name, Duration: time.Minute, Rate: defaultRate, Seed: *seed + int64(i)},
-				Faults: faults,
+				Faults: faults, Durability: durability,
 			}, world{time.Millisecond, short}))
 			if outcome.Verdict != check.Pass {
 				t.Errorf("verdict %s", outcome.Verdict)

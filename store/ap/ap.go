@@ -71,6 +71,7 @@ const keepPart = 8
 type Replica struct {
 	cfg   Config
 	space *engine.Space
+	marks *engine.Space // on disk; nil unless space is in memory
 	actor atomic.Uint64 // see life
 	state *state        // owned by Run's goroutine, the applier
 
@@ -90,6 +91,10 @@ type Replica struct {
 	heard   atomic.Pointer[time.Time] // when a frame came from any peer
 	running atomic.Bool
 
+	emptied bool                 // this life began without what the one before it held
+	held    atomic.Pointer[held] // nil unless space is in memory
+	whole   chan struct{}        // closed when this replica counts in majorities
+
 	departed bool // owned by the applier: the heirs hold all that this replica will ever hold
 
 	stopped chan struct{} // closed when the applier has ended
@@ -105,11 +110,11 @@ func Open(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	space := cfg.Engine.Space(cfg.Group, 'a')
-	state, err := load(space, cfg.LogBytes/cutsPerLog, graceOf(cfg))
-	if err != nil {
-		return nil, fmt.Errorf("ap: open group %s: %w", cfg.Group, err)
+	var marks *engine.Space
+	if cfg.Durability == store.Memory {
+		marks, space = space, cfg.Memory.Space(cfg.Group, 'a')
 	}
-	placed, err := loadPlaced(space, cfg.Node, cfg.Placement)
+	state, err := load(space, cfg.LogBytes/cutsPerLog, graceOf(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("ap: open group %s: %w", cfg.Group, err)
 	}
@@ -118,6 +123,7 @@ func Open(cfg Config) (*Replica, error) {
 		cfg:     cfg,
 		space:   space,
 		lives:   newLives(state.lives),
+		marks:   marks,
 		state:   state,
 		local:   make(chan *localWrite, queueLen),
 		remote:  make(chan *remoteBatch),
@@ -127,11 +133,11 @@ func Open(cfg Config) (*Replica, error) {
 		acks:    newAcks(),
 		clocks:  newClocks(cfg.Clock),
 		stopped: make(chan struct{}),
-		settled: newSettled(placed.peers),
-		fresh:   newFreshness(placed),
+		whole:   make(chan struct{}),
 	}
-	r.placed.Store(placed)
-	state.closed = !placed.isMember()
+	if err := r.loadMembers(); err != nil {
+		return nil, fmt.Errorf("ap: open group %s: %w", cfg.Group, err)
+	}
 	return r, r.begin()
 }
 
@@ -147,6 +153,35 @@ func (r *Replica) begin() error {
 	r.lives.met(r.life())
 	r.actor.Store(uint64(a))
 	r.state.own = a
+	return nil
+}
+
+// loadMembers completes Open with what was kept of the group's members.
+func (r *Replica) loadMembers() error {
+	var placed *placed
+	var err error
+	opened := false
+	if r.marks == nil {
+		placed, err = loadPlaced(r.space, r.cfg.Node, r.cfg.Placement)
+	} else {
+		placed, opened, r.emptied, err = loadPlacedInMemory(r.space, r.marks, r.cfg.Node, r.cfg.Placement)
+	}
+	if err != nil {
+		return err
+	}
+	if !opened {
+		close(r.whole)
+	}
+	if r.marks != nil {
+		h, err := loadHeld(r.marks, r.emptied)
+		if err != nil {
+			return err
+		}
+		r.held.Store(h)
+	}
+	r.settled, r.fresh = newSettled(placed.peers), newFreshness(placed)
+	r.placed.Store(placed)
+	r.state.closed = !placed.isMember()
 	return nil
 }
 
@@ -175,16 +210,26 @@ func (r *Replica) Run(ctx context.Context) error {
 	defer cancel()
 	var parts sync.WaitGroup
 	r.publish()
+	if r.emptied {
+		r.cfg.Events.Emptied(r.held.Load().vector.Sum())
+	}
 	if r.placed.Load().serves() {
 		r.cfg.Events.Ready()
 	}
 	parts.Go(func() { r.pullAll(ctx) })
 	parts.Go(func() { r.enter(ctx) })
 	parts.Go(func() { r.pins.Run(ctx) })
+	if r.marks != nil {
+		parts.Go(func() { r.noteHeld(ctx) })
+		parts.Go(func() { r.refill(ctx) })
+	}
 	err := r.apply(ctx)
 	cancel()
 	close(r.stopped)
 	parts.Wait()
+	if r.marks != nil {
+		_ = r.note(r.state.vector) // the last note is kept if the engine has failed
+	}
 	r.pins.Close()
 	r.views.close()
 	if err != nil {
@@ -216,7 +261,10 @@ func (r *Replica) Status() store.Status {
 	default:
 		s.Ready, s.Detail = true, r.clocks.detail()
 		if !p.serves() {
-			s.Ready, s.Detail = false, catchingUp
+			s.Ready, s.Detail = false, r.catchingUp()
+		}
+		if h := r.held.Load(); h != nil {
+			s.Emptied, s.Lost = h.emptied, r.countLost()
 		}
 		s.Vector, s.Revision, s.Backlog = v.text(), v.vector.Sum(), r.acks.backlog(v.vector)
 	}

@@ -36,10 +36,11 @@ type Closing struct {
 }
 
 // Closing begins to close. It reports false if this replica knows of no actor that may have
-// ended, does not hear all members, or is not the one whose turn it is.
+// ended, does not hear all members, or is not the one whose turn it is. In memory nothing is
+// closed: what all members hold now, they may hold no more when they have been restarted.
 func (r *Replica) Closing() (Closing, bool) {
 	p, hears := r.placed.Load(), r.lives.hears()
-	if len(p.counted) == 0 || p.counted[0] != r.cfg.Node {
+	if r.marks != nil || len(p.counted) == 0 || p.counted[0] != r.cfg.Node {
 		return Closing{}, false
 	}
 	running := []causal.Actor{r.life()}

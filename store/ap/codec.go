@@ -22,6 +22,7 @@ const (
 	rowCut       = 'c' // position → Vector: where it may be
 	rowDeadline  = 'd' // when due, actor, number → key of a value that ends
 	rowClosure   = 'e' // number → Closure
+	rowHeld      = 'h' // → Held: on disk, of a replica in memory
 	rowGone      = 'g' // key → nothing: that key keeps something of a delete
 	rowInstall   = 'i' // → Vector: of a snapshot that is being merged; the rows are staged
 	rowKey       = 'k' // key → Siblings; no row for a key without any

@@ -32,6 +32,9 @@ type Config struct {
 	// Engine keeps the state, in a space of the group's own. It stays the
 	// caller's, who closes it after Run has returned.
 	Engine *engine.Engine
+	// Memory keeps the state instead, with durability memory. A replica that is opened
+	// again while it lives goes on with what it holds; Engine keeps that it was there.
+	Memory *engine.Engine
 	// Peers reaches the other members. It may be nil if there never are any.
 	Peers Peers
 	// Clock feeds the hybrid clock, the peers' too, and says when a TTL has passed.
@@ -77,6 +80,12 @@ type Events struct {
 	// Installed is called when a peer's snapshot of so many rows was merged, of which
 	// some changed this replica's state.
 	Installed func(peer string, rows, changed int, took time.Duration)
+	// Emptied is called when a replica in memory begins without what it held before: so
+	// many writes, at least.
+	Emptied func(held uint64)
+	// Refilled is called when it begins to serve again. Of the writes that it once held so
+	// many are not there any more, as far as it knows then.
+	Refilled func(lost uint64)
 	// Refused is called when a peer has sent what does not read as a frame of the
 	// protocol. None of it was applied, and the stream is closed.
 	Refused func(peer string, err error)
@@ -122,6 +131,12 @@ func (e Events) withDefaults() Events {
 	if e.Installed == nil {
 		e.Installed = func(string, int, int, time.Duration) {}
 	}
+	if e.Emptied == nil {
+		e.Emptied = func(uint64) {}
+	}
+	if e.Refilled == nil {
+		e.Refilled = func(uint64) {}
+	}
 	if e.Refused == nil {
 		e.Refused = func(string, error) {}
 	}
@@ -146,8 +161,10 @@ func (c Config) validate() error {
 		return invalid("%s is no conflict policy", c.Policy)
 	case c.W > store.WAll:
 		return invalid("%s says nothing", c.W)
-	case c.Durability != store.Fsync && c.Durability != store.OS:
-		return invalid("%s is not offered", c.Durability)
+	case c.Durability > store.Memory:
+		return invalid("%s is not known", c.Durability)
+	case c.Durability == store.Memory && c.Memory == nil:
+		return invalid("there is no engine in memory")
 	}
 	return nil
 }

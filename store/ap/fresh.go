@@ -28,19 +28,29 @@ type freshness struct {
 // proofs are of one peer.
 type proofs struct {
 	proved time.Time     // when the peer was asked what we now cover; zero: never
-	serves uint64        // the newest epoch confirmed in an answer that we cover, of a peer that served; joiners' epochs are above 0
+	serves uint64        // the newest epoch confirmed in an answer that we cover, of a peer that served
+	served bool          // the peer served in an answer that we cover
+	whole  bool          // and counted in majorities
 	up     bool          // the peer served when it answered last, covered or not
 	open   []report      // not covered yet, in the order they were asked for
 	sent   time.Time     // when the newest question left
 	ask    chan struct{} // of one: a question shall leave at once
+
+	// Of a peer that does not serve: since when, in one life, and when it was asked last
+	// what we now cover. See remains.
+	life             causal.Actor
+	idleFrom, idleTo time.Time
 }
 
 // report is what a peer held when it had been asked.
 type report struct {
 	asked  time.Time
 	held   causal.Vector
-	epoch  uint64 // of the placement that the peer knew
-	serves bool   // the peer is complete
+	epoch  uint64       // of the placement that the peer knew
+	serves bool         // the peer is complete
+	whole  bool         // and counts in majorities
+	life   causal.Actor // the peer's
+	came   time.Time
 }
 
 func newFreshness(members *placed) *freshness {
@@ -110,6 +120,7 @@ func (f *freshness) answered(peer string, what report, have causal.Vector) {
 	defer f.mu.Unlock()
 	p := f.of(peer)
 	p.up = what.serves
+	p.notes(what)
 	if len(p.open) < mostOpen {
 		p.open = append(p.open, what)
 	}
@@ -130,11 +141,15 @@ func (f *freshness) reopened(peer string) {
 // proves nothing before it has: there may be a member by then that it does not ask.
 func (p *proofs) settle(have causal.Vector, epoch uint64) {
 	for len(p.open) > 0 && p.open[0].epoch <= epoch && have.Covers(p.open[0].held) {
-		if p.open[0].asked.After(p.proved) {
-			p.proved = p.open[0].asked
+		r := p.open[0]
+		if r.asked.After(p.proved) {
+			p.proved = r.asked
 		}
-		if p.open[0].serves {
-			p.serves = max(p.serves, p.open[0].epoch)
+		switch {
+		case r.serves:
+			p.serves, p.served, p.whole = max(p.serves, r.epoch), true, p.whole || r.whole
+		case r.epoch == epoch && r.life == p.life && r.asked.After(p.idleTo):
+			p.idleTo = r.asked
 		}
 		p.open = p.open[1:]
 	}
@@ -172,7 +187,7 @@ func (f *freshness) caughtUp(members *placed, have causal.Vector) (done bool, he
 	for _, name := range members.others {
 		p := f.of(name)
 		p.settle(have, f.members.Epoch)
-		done = done || p.serves >= members.Epoch
+		done = done || p.served && p.serves >= members.Epoch
 	}
 	return done, f.heard
 }

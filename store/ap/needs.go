@@ -106,8 +106,13 @@ func (r *Replica) await(ctx context.Context, op string, n need) (waited time.Dur
 				return time.Since(began), nil
 			}
 		}
+		gone, heard := r.gone(began, n.Vector)
+		if gone {
+			return 0, r.fault(store.WritesLost, op, lostText, "a new session")
+		}
 		select {
 		case <-changed:
+		case <-heard:
 		case <-ctx.Done():
 			return 0, r.unreachable(ctx, op, v, n)
 		}

@@ -3,6 +3,7 @@ package ap
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -88,26 +89,59 @@ func (p *placed) keep(space *engine.Space) error {
 // loadPlaced is the newer one of what the replica had confirmed and what it is told.
 // A replica that nobody knows has nothing to catch up with if it founds the group.
 func loadPlaced(space *engine.Space, node string, told Placement) (*placed, error) {
-	row, found, err := space.Get([]byte{rowPlacement})
+	had, err := readPlaced(space)
 	if err != nil {
 		return nil, err
 	}
-	complete := true
-	if found {
-		var had logpb.Placement
-		if err := proto.Unmarshal(row, &had); err != nil {
-			return nil, corrupt("the placement", err)
-		}
-		complete = had.Complete
-		if had.Epoch >= told.Epoch {
-			return newPlaced(Placement{had.Epoch, had.Members, had.Joining, had.Leaving}, node, complete), nil
-		}
-	}
-	p := newPlaced(told, node, complete)
-	if p.Epoch == 0 {
-		return p, nil // as the group was made
+	p := newerPlaced(had, node, told)
+	if had != nil && p.Epoch == had.Epoch || p.Epoch == 0 {
+		return p, nil // as it was, or as the group was made
 	}
 	return p, p.keep(space)
+}
+
+// loadPlacedInMemory is the same for a replica in memory, of which marks is what is on
+// disk. If it says that the replica was there, and the memory does not, the replica was
+// emptied.
+func loadPlacedInMemory(space, marks *engine.Space, node string, told Placement) (p *placed, opened, emptied bool, err error) {
+	inMemory, err := readPlaced(space)
+	if err != nil {
+		return nil, false, false, err
+	}
+	had, err := readPlaced(marks)
+	if err != nil {
+		return nil, false, false, err
+	}
+	opened, emptied = had != nil, had != nil && inMemory == nil
+	if opened {
+		had.Complete = inMemory.GetComplete()
+	}
+	p = newerPlaced(had, node, told)
+	return p, opened, emptied, errors.Join(p.keep(marks), p.keep(space))
+}
+
+// readPlaced is nil if none was kept.
+func readPlaced(space *engine.Space) (*logpb.Placement, error) {
+	row, found, err := space.Get([]byte{rowPlacement})
+	if err != nil || !found {
+		return nil, err
+	}
+	had := new(logpb.Placement)
+	if err := proto.Unmarshal(row, had); err != nil {
+		return nil, corrupt("the placement", err)
+	}
+	return had, nil
+}
+
+// newerPlaced is the newer one of what was kept, if any was, and what the replica is told.
+func newerPlaced(had *logpb.Placement, node string, told Placement) *placed {
+	switch {
+	case had == nil:
+		return newPlaced(told, node, true)
+	case had.Epoch < told.Epoch:
+		return newPlaced(told, node, had.Complete)
+	}
+	return newPlaced(Placement{had.Epoch, had.Members, had.Joining, had.Leaving}, node, had.Complete)
 }
 
 // Adopt tells the replica of a placement and returns when it is durable and in force.
@@ -127,6 +161,11 @@ func (r *Replica) Adopt(p Placement) error {
 // place puts a placement in force. It belongs to the applier: no write is taken, and
 // nothing of a peer applied, between what the old one and what the new one allows.
 func (r *Replica) place(p *placed) error {
+	if r.marks != nil {
+		if err := p.keep(r.marks); err != nil {
+			return storageError{err}
+		}
+	}
 	if err := p.keep(r.space); err != nil {
 		return storageError{err}
 	}
@@ -161,7 +200,7 @@ func (r *Replica) caughtUp(ctx context.Context, p *placed) (bool, error) {
 			return false, r.signed("join", err)
 		}
 		done, heard := r.fresh.caughtUp(p, have)
-		if done {
+		if done || r.emptied && slices.Contains(p.counted, p.node) && r.fresh.remains(p, have) {
 			return true, nil
 		}
 		select {
@@ -205,6 +244,9 @@ func (r *Replica) entered(p *placed) error {
 	}
 	if err := r.place(newPlaced(p.Placement, r.cfg.Node, true)); err != nil {
 		return err
+	}
+	if r.emptied {
+		r.cfg.Events.Refilled(r.countLost())
 	}
 	r.cfg.Events.Ready()
 	return nil
@@ -293,7 +335,15 @@ func (r *Replica) absent(op string) error {
 	if r.placed.Load().serves() {
 		return nil
 	}
-	return r.fault(store.Unavailable, op, catchingUp, "another replica")
+	return r.fault(store.Unavailable, op, r.catchingUp(), "another replica")
+}
+
+// catchingUp says why this replica does not serve.
+func (r *Replica) catchingUp() string {
+	if r.emptied {
+		return emptiedText
+	}
+	return catchingUp
 }
 
 const catchingUp = "this replica has not caught up since it joined"

@@ -91,6 +91,7 @@ type puller struct {
 	peer   string
 	stream Stream
 	probes *probes
+	life   causal.Actor // of the peer
 
 	incoming *incoming     // a snapshot on its way; read's
 	known    atomic.Uint64 // number of the newest closure that the peer has learned
@@ -186,6 +187,7 @@ func (p *puller) read(quiet *time.Timer) error {
 	if err != nil {
 		return err
 	}
+	p.life = causal.Actor(hello.Actor)
 	p.ended = p.r.lives.hear(p.peer, causal.Actor(hello.Actor))
 	p.known.Store(hello.Closed)
 	p.r.fresh.reopened(p.peer)
@@ -256,7 +258,7 @@ func (p *puller) take(frame *logpb.Entries) error {
 	if err != nil {
 		return err
 	}
-	p.r.fresh.answered(p.peer, report{asked, held, frame.Epoch, frame.Serves}, have)
+	p.r.fresh.answered(p.peer, report{asked: asked, held: held, epoch: frame.Epoch, serves: frame.Serves, whole: frame.Whole, life: p.life, came: came}, have)
 	return nil
 }
 

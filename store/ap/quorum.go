@@ -62,6 +62,13 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 func (r *Replica) quorum(ctx context.Context, key string, own sight) (sight, error) {
 	members := r.placed.Load()
 	need := len(members.counted) / 2 // besides this one
+	select {
+	case <-r.whole:
+	case <-r.stopped:
+		return sight{}, errStopped
+	case <-ctx.Done():
+		return sight{}, &store.Error{Code: store.Unavailable, Msg: partText, Try: "another replica", Cause: context.Cause(ctx)}
+	}
 	if need == 0 {
 		return own, nil
 	}
@@ -213,6 +220,9 @@ func (r *Replica) serveGet(from string, question *logpb.APGetRequest) (*logpb.AP
 	}
 	if err := r.absent("peer"); err != nil {
 		return nil, err
+	}
+	if !r.isWhole() {
+		return nil, r.fault(store.Unavailable, "peer", partText, "another replica")
 	}
 	v, _, err := r.views.acquire()
 	if err != nil {

@@ -247,6 +247,7 @@ func (s *source) look(cursor uint64, held bool) (look, error) {
 		l.frame.Probe, l.frame.Vector, l.frame.ClockMs = probe, v.shared(known), s.r.cfg.Clock().UnixMilli()
 		l.frame.Closed = v.closures.Number()
 		l.frame.Epoch, l.frame.Serves = members.Epoch, members.serves()
+		l.frame.Whole = l.frame.Serves && s.r.isWhole()
 	case len(l.frame.Writes) == 0:
 		l.frame = nil
 	}

@@ -36,6 +36,7 @@ type world struct {
 type member struct {
 	fs      *vfs.MemFS
 	engine  *engine.Engine
+	memory  *engine.Engine // nil unless the group's durability is memory
 	replica *Replica
 	ctx     context.Context // of this life
 	kill    context.CancelFunc
@@ -95,7 +96,13 @@ func (w *world) start(name string) {
 		w.t.Fatal(err)
 	}
 	cfg := w.cfg
-	cfg.Node, cfg.Placement, cfg.Engine, cfg.Peers = name, w.placed, m.engine, peersOf{w, name}
+	if cfg.Durability == store.Memory {
+		m.memory, err = engine.Open(engine.Config{Memory: true, MemTable: 256 << 10, Cache: 1 << 20})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	cfg.Node, cfg.Placement, cfg.Engine, cfg.Memory, cfg.Peers = name, w.placed, m.engine, m.memory, peersOf{w, name}
 	cfg.Group = store.GroupID{Keyspace: 7, Shard: 1}
 	if cfg.Clock == nil {
 		cfg.Clock = func() time.Time { return w.wall(name) }
@@ -104,6 +111,12 @@ func (w *world) start(name string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.run(name, r)
+}
+
+// run begins a life of a member.
+func (w *world) run(name string, r *Replica) {
+	m := w.member[name]
 	ctx, kill := context.WithCancel(w.t.Context())
 	ended := make(chan error, 1)
 	w.mu.Lock()
@@ -137,6 +150,11 @@ func (w *world) stop(name string) {
 	}
 	if err := m.engine.Close(); err != nil {
 		w.t.Errorf("%s: %v", name, err)
+	}
+	if m.memory != nil {
+		if err := m.memory.Close(); err != nil {
+			w.t.Errorf("%s: %v", name, err)
+		}
 	}
 	w.mu.Lock()
 	m.replica = nil
