@@ -19,7 +19,7 @@ import (
 
 func (a *app) keyspaceCommand() *cobra.Command {
 	return group("keyspace", "make and look at keyspaces",
-		a.createCommand(), a.keyspaceListCommand(), a.keyspaceShowCommand(), a.alterCommand(), a.keyspaceDeleteCommand())
+		a.createCommand(), a.keyspaceListCommand(), a.keyspaceShowCommand(), a.alterCommand(), a.scrubCommand(), a.keyspaceDeleteCommand())
 }
 
 // keyspaceJSON describes a keyspace with -o json.

@@ -12,7 +12,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/localcluster"
+	"github.com/dialkv/dialkv/store"
 )
 
 // The test binary is kvctl when it is called so, and kvctl is its own kvnode.
@@ -37,7 +39,7 @@ func params(t *testing.T, dir string) testscript.Params {
 			return nil
 		},
 		Condition: func(name string) (bool, error) { return name == "race" && race, nil },
-		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "addresses": addresses},
+		Cmds:      map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "addresses": addresses, "damage": damage},
 	}
 }
 
@@ -72,6 +74,31 @@ func addresses(ts *testscript.TestScript, neg bool, names []string) {
 		defer l.Close() // once all are taken: no two are the same
 		ts.Setenv(name, l.Addr().String())
 	}
+}
+
+// damage changes a letter of a value in the data directory of a node that is down.
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: damage DIR KEY VALUE")
+	}
+	e, err := engine.Open(engine.Config{Dir: args[0]})
+	ts.Check(err)
+	defer func() { ts.Check(e.Close()) }()
+	for id := range uint64(100) {
+		s := e.Space(store.GroupID{Keyspace: id}, 'a')
+		row, found, err := s.Get([]byte("k" + args[1]))
+		ts.Check(err)
+		at := strings.Index(string(row), args[2])
+		if !found || at < 0 {
+			continue
+		}
+		row[at] ^= 1
+		b := s.Batch()
+		b.Set([]byte("k"+args[1]), row)
+		ts.Check(b.Commit(true))
+		return
+	}
+	ts.Fatalf("no keyspace has %s=%s", args[1], args[2])
 }
 
 // exits runs a program and wants one of the exit statuses, "4" or "4|6"; every error
@@ -111,7 +138,7 @@ func TestBadInputIsStatus2(t *testing.T) {
 		"nonsense", "cluster nonsense", "--nonsense", "put", "put orders/k", "put orders v", "put /k v", "put orders/ v", "put a b c d",
 		"put o@rders/k v", "get orders/k --level strongest", "get orders/k --timeout soon", "get", "cas orders/k v1", "delete",
 		"status", "cluster start -n 0", "cluster start -n many", "cluster start --name a/b", "cluster start -n 99",
-		"cluster add a b", "cluster add a/b --name nosuch/x", "cluster remove", "node drain", "node transfer-leader orders", "keyspace alter x", "keyspace alter x --replicas 0",
+		"cluster add a b", "cluster add a/b --name nosuch/x", "cluster remove", "node drain", "node transfer-leader orders", "keyspace alter x", "keyspace scrub", "keyspace scrub a b", "keyspace alter x --replicas 0",
 		"node kill", "net partition", "net delay n1,n2", "net drop", "keyspace create x", "keyspace create x --mode both",
 		"keyspace create _x --mode cp", "keyspace create x --mode cp --replicas 0", "keyspace create x --mode cp --groups -1",
 		"check run -w nonsense", "check run --nemesis flood-of-frogs", "check run --world sim", "check run --nodes 99", "check run --clients 1", "check run --time 0.1s",

@@ -4446,6 +4446,218 @@ func (x *DumpResponse) GetVector() string {
 	return ""
 }
 
+type DigestRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	KeyspaceId    uint64                 `protobuf:"varint,1,opt,name=keyspace_id,json=keyspaceId,proto3" json:"keyspace_id,omitempty"`
+	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	After         []byte                 `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`                        // it is of a view that includes this, an entry of an answer
+	OfBucket      bool                   `protobuf:"varint,4,opt,name=of_bucket,json=ofBucket,proto3" json:"of_bucket,omitempty"` // of the keys of one bucket, instead of all buckets
+	Bucket        uint32                 `protobuf:"varint,5,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestRequest) Reset() {
+	*x = DigestRequest{}
+	mi := &file_kv_v1_kv_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestRequest) ProtoMessage() {}
+
+func (x *DigestRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
+func (*DigestRequest) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *DigestRequest) GetKeyspaceId() uint64 {
+	if x != nil {
+		return x.KeyspaceId
+	}
+	return 0
+}
+
+func (x *DigestRequest) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *DigestRequest) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *DigestRequest) GetOfBucket() bool {
+	if x != nil {
+		return x.OfBucket
+	}
+	return false
+}
+
+func (x *DigestRequest) GetBucket() uint32 {
+	if x != nil {
+		return x.Bucket
+	}
+	return 0
+}
+
+type DigestResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Entry         []byte                 `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`        // the vector of the view
+	Vector        string                 `protobuf:"bytes,2,opt,name=vector,proto3" json:"vector,omitempty"`      // the same, for people
+	Rows          []uint64               `protobuf:"varint,3,rep,packed,name=rows,proto3" json:"rows,omitempty"`  // by bucket
+	Sums          []uint64               `protobuf:"fixed64,4,rep,packed,name=sums,proto3" json:"sums,omitempty"` // by bucket
+	Keys          []*KeyDigest           `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`          // of_bucket: in key order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestResponse) Reset() {
+	*x = DigestResponse{}
+	mi := &file_kv_v1_kv_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestResponse) ProtoMessage() {}
+
+func (x *DigestResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestResponse.ProtoReflect.Descriptor instead.
+func (*DigestResponse) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *DigestResponse) GetEntry() []byte {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *DigestResponse) GetVector() string {
+	if x != nil {
+		return x.Vector
+	}
+	return ""
+}
+
+func (x *DigestResponse) GetRows() []uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *DigestResponse) GetSums() []uint64 {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+func (x *DigestResponse) GetKeys() []*KeyDigest {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type KeyDigest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Sum           uint64                 `protobuf:"fixed64,2,opt,name=sum,proto3" json:"sum,omitempty"`
+	Unreadable    bool                   `protobuf:"varint,3,opt,name=unreadable,proto3" json:"unreadable,omitempty"` // what lies there is no row
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyDigest) Reset() {
+	*x = KeyDigest{}
+	mi := &file_kv_v1_kv_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyDigest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyDigest) ProtoMessage() {}
+
+func (x *KeyDigest) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyDigest.ProtoReflect.Descriptor instead.
+func (*KeyDigest) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *KeyDigest) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *KeyDigest) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+func (x *KeyDigest) GetUnreadable() bool {
+	if x != nil {
+		return x.Unreadable
+	}
+	return false
+}
+
 type RemoveNodeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -4457,7 +4669,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[51]
+	mi := &file_kv_v1_kv_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4469,7 +4681,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[51]
+	mi := &file_kv_v1_kv_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4482,7 +4694,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{51}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -4508,7 +4720,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[52]
+	mi := &file_kv_v1_kv_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4520,7 +4732,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[52]
+	mi := &file_kv_v1_kv_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4533,7 +4745,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{52}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *RemoveNodeResponse) GetMoved() []string {
@@ -4555,7 +4767,7 @@ type TransferLeaderRequest struct {
 
 func (x *TransferLeaderRequest) Reset() {
 	*x = TransferLeaderRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[53]
+	mi := &file_kv_v1_kv_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4567,7 +4779,7 @@ func (x *TransferLeaderRequest) String() string {
 func (*TransferLeaderRequest) ProtoMessage() {}
 
 func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[53]
+	mi := &file_kv_v1_kv_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4580,7 +4792,7 @@ func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{53}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *TransferLeaderRequest) GetKeyspaceId() uint64 {
@@ -4620,7 +4832,7 @@ type TransferLeaderResponse struct {
 
 func (x *TransferLeaderResponse) Reset() {
 	*x = TransferLeaderResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[54]
+	mi := &file_kv_v1_kv_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4632,7 +4844,7 @@ func (x *TransferLeaderResponse) String() string {
 func (*TransferLeaderResponse) ProtoMessage() {}
 
 func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[54]
+	mi := &file_kv_v1_kv_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4645,7 +4857,7 @@ func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{54}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *TransferLeaderResponse) GetLeader() string {
@@ -4663,7 +4875,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[55]
+	mi := &file_kv_v1_kv_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4675,7 +4887,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[55]
+	mi := &file_kv_v1_kv_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4688,7 +4900,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{55}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{58}
 }
 
 type DrainResponse struct {
@@ -4700,7 +4912,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[56]
+	mi := &file_kv_v1_kv_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4712,7 +4924,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[56]
+	mi := &file_kv_v1_kv_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4725,7 +4937,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{56}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DrainResponse) GetMoved() uint32 {
@@ -4745,7 +4957,7 @@ type SaveSnapshotRequest struct {
 
 func (x *SaveSnapshotRequest) Reset() {
 	*x = SaveSnapshotRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[57]
+	mi := &file_kv_v1_kv_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4757,7 +4969,7 @@ func (x *SaveSnapshotRequest) String() string {
 func (*SaveSnapshotRequest) ProtoMessage() {}
 
 func (x *SaveSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[57]
+	mi := &file_kv_v1_kv_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4770,7 +4982,7 @@ func (x *SaveSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SaveSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{57}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SaveSnapshotRequest) GetKeyspaceId() uint64 {
@@ -4800,7 +5012,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_kv_v1_kv_proto_msgTypes[58]
+	mi := &file_kv_v1_kv_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4812,7 +5024,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[58]
+	mi := &file_kv_v1_kv_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4825,7 +5037,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{58}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SnapshotChunk) GetData() []byte {
@@ -4867,7 +5079,7 @@ type RestoreSnapshotResponse struct {
 
 func (x *RestoreSnapshotResponse) Reset() {
 	*x = RestoreSnapshotResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[59]
+	mi := &file_kv_v1_kv_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4879,7 +5091,7 @@ func (x *RestoreSnapshotResponse) String() string {
 func (*RestoreSnapshotResponse) ProtoMessage() {}
 
 func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[59]
+	mi := &file_kv_v1_kv_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4892,7 +5104,7 @@ func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{59}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RestoreSnapshotResponse) GetEpoch() uint64 {
@@ -5311,7 +5523,26 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x01(\tR\x04mode\x12\x14\n" +
 	"\x05entry\x18\x04 \x01(\fR\x05entry\x12\x1a\n" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x12\x16\n" +
-	"\x06vector\x18\x06 \x01(\tR\x06vector\";\n" +
+	"\x06vector\x18\x06 \x01(\tR\x06vector\"\x91\x01\n" +
+	"\rDigestRequest\x12\x1f\n" +
+	"\vkeyspace_id\x18\x01 \x01(\x04R\n" +
+	"keyspaceId\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05after\x18\x03 \x01(\fR\x05after\x12\x1b\n" +
+	"\tof_bucket\x18\x04 \x01(\bR\bofBucket\x12\x16\n" +
+	"\x06bucket\x18\x05 \x01(\rR\x06bucket\"\x93\x01\n" +
+	"\x0eDigestResponse\x12\x14\n" +
+	"\x05entry\x18\x01 \x01(\fR\x05entry\x12\x16\n" +
+	"\x06vector\x18\x02 \x01(\tR\x06vector\x12\x12\n" +
+	"\x04rows\x18\x03 \x03(\x04R\x04rows\x12\x12\n" +
+	"\x04sums\x18\x04 \x03(\x06R\x04sums\x12+\n" +
+	"\x04keys\x18\x05 \x03(\v2\x17.dialkv.kv.v1.KeyDigestR\x04keys\"O\n" +
+	"\tKeyDigest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x10\n" +
+	"\x03sum\x18\x02 \x01(\x06R\x03sum\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x03 \x01(\bR\n" +
+	"unreadable\";\n" +
 	"\x11RemoveNodeRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04dead\x18\x02 \x01(\bR\x04dead\"*\n" +
@@ -5369,7 +5600,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05Write\x12\x1a.dialkv.kv.v1.WriteRequest\x1a\x1b.dialkv.kv.v1.WriteResponse\x12B\n" +
 	"\x05Watch\x12\x1a.dialkv.kv.v1.WatchRequest\x1a\x1b.dialkv.kv.v1.WatchResponse0\x012J\n" +
 	"\x04Peer\x12B\n" +
-	"\x06Stream\x12\x19.dialkv.kv.v1.StreamFrame\x1a\x19.dialkv.kv.v1.StreamFrame(\x010\x012\x96\t\n" +
+	"\x06Stream\x12\x19.dialkv.kv.v1.StreamFrame\x1a\x19.dialkv.kv.v1.StreamFrame(\x010\x012\xdb\t\n" +
 	"\x05Admin\x12C\n" +
 	"\x06Status\x12\x1b.dialkv.kv.v1.StatusRequest\x1a\x1c.dialkv.kv.v1.StatusResponse\x12=\n" +
 	"\x04Join\x12\x19.dialkv.kv.v1.JoinRequest\x1a\x1a.dialkv.kv.v1.JoinResponse\x12[\n" +
@@ -5380,7 +5611,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x06Faults\x12\x1b.dialkv.kv.v1.FaultsRequest\x1a\x1c.dialkv.kv.v1.FaultsResponse\x12I\n" +
 	"\bSlowDisk\x12\x1d.dialkv.kv.v1.SlowDiskRequest\x1a\x1e.dialkv.kv.v1.SlowDiskResponse\x12=\n" +
 	"\x04Skew\x12\x19.dialkv.kv.v1.SkewRequest\x1a\x1a.dialkv.kv.v1.SkewResponse\x12=\n" +
-	"\x04Dump\x12\x19.dialkv.kv.v1.DumpRequest\x1a\x1a.dialkv.kv.v1.DumpResponse\x12O\n" +
+	"\x04Dump\x12\x19.dialkv.kv.v1.DumpRequest\x1a\x1a.dialkv.kv.v1.DumpResponse\x12C\n" +
+	"\x06Digest\x12\x1b.dialkv.kv.v1.DigestRequest\x1a\x1c.dialkv.kv.v1.DigestResponse\x12O\n" +
 	"\n" +
 	"RemoveNode\x12\x1f.dialkv.kv.v1.RemoveNodeRequest\x1a .dialkv.kv.v1.RemoveNodeResponse\x12[\n" +
 	"\x0eTransferLeader\x12#.dialkv.kv.v1.TransferLeaderRequest\x1a$.dialkv.kv.v1.TransferLeaderResponse\x12@\n" +
@@ -5401,7 +5633,7 @@ func file_kv_v1_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_kv_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_kv_v1_kv_proto_goTypes = []any{
 	(Op)(0),                         // 0: dialkv.kv.v1.Op
 	(Compare_Target)(0),             // 1: dialkv.kv.v1.Compare.Target
@@ -5458,16 +5690,19 @@ var file_kv_v1_kv_proto_goTypes = []any{
 	(*LinkRule)(nil),                // 52: dialkv.kv.v1.LinkRule
 	(*DumpRequest)(nil),             // 53: dialkv.kv.v1.DumpRequest
 	(*DumpResponse)(nil),            // 54: dialkv.kv.v1.DumpResponse
-	(*RemoveNodeRequest)(nil),       // 55: dialkv.kv.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),      // 56: dialkv.kv.v1.RemoveNodeResponse
-	(*TransferLeaderRequest)(nil),   // 57: dialkv.kv.v1.TransferLeaderRequest
-	(*TransferLeaderResponse)(nil),  // 58: dialkv.kv.v1.TransferLeaderResponse
-	(*DrainRequest)(nil),            // 59: dialkv.kv.v1.DrainRequest
-	(*DrainResponse)(nil),           // 60: dialkv.kv.v1.DrainResponse
-	(*SaveSnapshotRequest)(nil),     // 61: dialkv.kv.v1.SaveSnapshotRequest
-	(*SnapshotChunk)(nil),           // 62: dialkv.kv.v1.SnapshotChunk
-	(*RestoreSnapshotResponse)(nil), // 63: dialkv.kv.v1.RestoreSnapshotResponse
-	nil,                             // 64: dialkv.kv.v1.ReplicaStatus.BacklogEntry
+	(*DigestRequest)(nil),           // 55: dialkv.kv.v1.DigestRequest
+	(*DigestResponse)(nil),          // 56: dialkv.kv.v1.DigestResponse
+	(*KeyDigest)(nil),               // 57: dialkv.kv.v1.KeyDigest
+	(*RemoveNodeRequest)(nil),       // 58: dialkv.kv.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),      // 59: dialkv.kv.v1.RemoveNodeResponse
+	(*TransferLeaderRequest)(nil),   // 60: dialkv.kv.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil),  // 61: dialkv.kv.v1.TransferLeaderResponse
+	(*DrainRequest)(nil),            // 62: dialkv.kv.v1.DrainRequest
+	(*DrainResponse)(nil),           // 63: dialkv.kv.v1.DrainResponse
+	(*SaveSnapshotRequest)(nil),     // 64: dialkv.kv.v1.SaveSnapshotRequest
+	(*SnapshotChunk)(nil),           // 65: dialkv.kv.v1.SnapshotChunk
+	(*RestoreSnapshotResponse)(nil), // 66: dialkv.kv.v1.RestoreSnapshotResponse
+	nil,                             // 67: dialkv.kv.v1.ReplicaStatus.BacklogEntry
 }
 var file_kv_v1_kv_proto_depIdxs = []int32{
 	14, // 0: dialkv.kv.v1.ReadResponse.items:type_name -> dialkv.kv.v1.Item
@@ -5503,7 +5738,7 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	34, // 30: dialkv.kv.v1.StatusResponse.replicas:type_name -> dialkv.kv.v1.ReplicaStatus
 	35, // 31: dialkv.kv.v1.StatusResponse.members:type_name -> dialkv.kv.v1.Member
 	26, // 32: dialkv.kv.v1.StatusResponse.self:type_name -> dialkv.kv.v1.Node
-	64, // 33: dialkv.kv.v1.ReplicaStatus.backlog:type_name -> dialkv.kv.v1.ReplicaStatus.BacklogEntry
+	67, // 33: dialkv.kv.v1.ReplicaStatus.backlog:type_name -> dialkv.kv.v1.ReplicaStatus.BacklogEntry
 	26, // 34: dialkv.kv.v1.JoinRequest.node:type_name -> dialkv.kv.v1.Node
 	26, // 35: dialkv.kv.v1.JoinResponse.nodes:type_name -> dialkv.kv.v1.Node
 	27, // 36: dialkv.kv.v1.CreateKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
@@ -5511,59 +5746,62 @@ var file_kv_v1_kv_proto_depIdxs = []int32{
 	52, // 38: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
 	52, // 39: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
 	14, // 40: dialkv.kv.v1.DumpResponse.items:type_name -> dialkv.kv.v1.Item
-	4,  // 41: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
-	7,  // 42: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
-	24, // 43: dialkv.kv.v1.KV.Topology:input_type -> dialkv.kv.v1.TopologyRequest
-	18, // 44: dialkv.kv.v1.KV.Watch:input_type -> dialkv.kv.v1.WatchRequest
-	21, // 45: dialkv.kv.v1.KV.Many:input_type -> dialkv.kv.v1.ManyRequest
-	4,  // 46: dialkv.kv.v1.Front.Read:input_type -> dialkv.kv.v1.ReadRequest
-	7,  // 47: dialkv.kv.v1.Front.Write:input_type -> dialkv.kv.v1.WriteRequest
-	18, // 48: dialkv.kv.v1.Front.Watch:input_type -> dialkv.kv.v1.WatchRequest
-	31, // 49: dialkv.kv.v1.Peer.Stream:input_type -> dialkv.kv.v1.StreamFrame
-	32, // 50: dialkv.kv.v1.Admin.Status:input_type -> dialkv.kv.v1.StatusRequest
-	36, // 51: dialkv.kv.v1.Admin.Join:input_type -> dialkv.kv.v1.JoinRequest
-	38, // 52: dialkv.kv.v1.Admin.CreateKeyspace:input_type -> dialkv.kv.v1.CreateKeyspaceRequest
-	42, // 53: dialkv.kv.v1.Admin.DeleteKeyspace:input_type -> dialkv.kv.v1.DeleteKeyspaceRequest
-	40, // 54: dialkv.kv.v1.Admin.AlterKeyspace:input_type -> dialkv.kv.v1.AlterKeyspaceRequest
-	44, // 55: dialkv.kv.v1.Admin.SetFaults:input_type -> dialkv.kv.v1.SetFaultsRequest
-	46, // 56: dialkv.kv.v1.Admin.Faults:input_type -> dialkv.kv.v1.FaultsRequest
-	48, // 57: dialkv.kv.v1.Admin.SlowDisk:input_type -> dialkv.kv.v1.SlowDiskRequest
-	50, // 58: dialkv.kv.v1.Admin.Skew:input_type -> dialkv.kv.v1.SkewRequest
-	53, // 59: dialkv.kv.v1.Admin.Dump:input_type -> dialkv.kv.v1.DumpRequest
-	55, // 60: dialkv.kv.v1.Admin.RemoveNode:input_type -> dialkv.kv.v1.RemoveNodeRequest
-	57, // 61: dialkv.kv.v1.Admin.TransferLeader:input_type -> dialkv.kv.v1.TransferLeaderRequest
-	59, // 62: dialkv.kv.v1.Admin.Drain:input_type -> dialkv.kv.v1.DrainRequest
-	61, // 63: dialkv.kv.v1.Admin.SaveSnapshot:input_type -> dialkv.kv.v1.SaveSnapshotRequest
-	62, // 64: dialkv.kv.v1.Admin.RestoreSnapshot:input_type -> dialkv.kv.v1.SnapshotChunk
-	5,  // 65: dialkv.kv.v1.KV.Read:output_type -> dialkv.kv.v1.ReadResponse
-	13, // 66: dialkv.kv.v1.KV.Write:output_type -> dialkv.kv.v1.WriteResponse
-	25, // 67: dialkv.kv.v1.KV.Topology:output_type -> dialkv.kv.v1.TopologyResponse
-	19, // 68: dialkv.kv.v1.KV.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	23, // 69: dialkv.kv.v1.KV.Many:output_type -> dialkv.kv.v1.ManyResponse
-	5,  // 70: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
-	13, // 71: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
-	19, // 72: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	31, // 73: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
-	33, // 74: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
-	37, // 75: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
-	39, // 76: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
-	43, // 77: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
-	41, // 78: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
-	45, // 79: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
-	47, // 80: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
-	49, // 81: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
-	51, // 82: dialkv.kv.v1.Admin.Skew:output_type -> dialkv.kv.v1.SkewResponse
-	54, // 83: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
-	56, // 84: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
-	58, // 85: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
-	60, // 86: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
-	62, // 87: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
-	63, // 88: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
-	65, // [65:89] is the sub-list for method output_type
-	41, // [41:65] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	57, // 41: dialkv.kv.v1.DigestResponse.keys:type_name -> dialkv.kv.v1.KeyDigest
+	4,  // 42: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
+	7,  // 43: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
+	24, // 44: dialkv.kv.v1.KV.Topology:input_type -> dialkv.kv.v1.TopologyRequest
+	18, // 45: dialkv.kv.v1.KV.Watch:input_type -> dialkv.kv.v1.WatchRequest
+	21, // 46: dialkv.kv.v1.KV.Many:input_type -> dialkv.kv.v1.ManyRequest
+	4,  // 47: dialkv.kv.v1.Front.Read:input_type -> dialkv.kv.v1.ReadRequest
+	7,  // 48: dialkv.kv.v1.Front.Write:input_type -> dialkv.kv.v1.WriteRequest
+	18, // 49: dialkv.kv.v1.Front.Watch:input_type -> dialkv.kv.v1.WatchRequest
+	31, // 50: dialkv.kv.v1.Peer.Stream:input_type -> dialkv.kv.v1.StreamFrame
+	32, // 51: dialkv.kv.v1.Admin.Status:input_type -> dialkv.kv.v1.StatusRequest
+	36, // 52: dialkv.kv.v1.Admin.Join:input_type -> dialkv.kv.v1.JoinRequest
+	38, // 53: dialkv.kv.v1.Admin.CreateKeyspace:input_type -> dialkv.kv.v1.CreateKeyspaceRequest
+	42, // 54: dialkv.kv.v1.Admin.DeleteKeyspace:input_type -> dialkv.kv.v1.DeleteKeyspaceRequest
+	40, // 55: dialkv.kv.v1.Admin.AlterKeyspace:input_type -> dialkv.kv.v1.AlterKeyspaceRequest
+	44, // 56: dialkv.kv.v1.Admin.SetFaults:input_type -> dialkv.kv.v1.SetFaultsRequest
+	46, // 57: dialkv.kv.v1.Admin.Faults:input_type -> dialkv.kv.v1.FaultsRequest
+	48, // 58: dialkv.kv.v1.Admin.SlowDisk:input_type -> dialkv.kv.v1.SlowDiskRequest
+	50, // 59: dialkv.kv.v1.Admin.Skew:input_type -> dialkv.kv.v1.SkewRequest
+	53, // 60: dialkv.kv.v1.Admin.Dump:input_type -> dialkv.kv.v1.DumpRequest
+	55, // 61: dialkv.kv.v1.Admin.Digest:input_type -> dialkv.kv.v1.DigestRequest
+	58, // 62: dialkv.kv.v1.Admin.RemoveNode:input_type -> dialkv.kv.v1.RemoveNodeRequest
+	60, // 63: dialkv.kv.v1.Admin.TransferLeader:input_type -> dialkv.kv.v1.TransferLeaderRequest
+	62, // 64: dialkv.kv.v1.Admin.Drain:input_type -> dialkv.kv.v1.DrainRequest
+	64, // 65: dialkv.kv.v1.Admin.SaveSnapshot:input_type -> dialkv.kv.v1.SaveSnapshotRequest
+	65, // 66: dialkv.kv.v1.Admin.RestoreSnapshot:input_type -> dialkv.kv.v1.SnapshotChunk
+	5,  // 67: dialkv.kv.v1.KV.Read:output_type -> dialkv.kv.v1.ReadResponse
+	13, // 68: dialkv.kv.v1.KV.Write:output_type -> dialkv.kv.v1.WriteResponse
+	25, // 69: dialkv.kv.v1.KV.Topology:output_type -> dialkv.kv.v1.TopologyResponse
+	19, // 70: dialkv.kv.v1.KV.Watch:output_type -> dialkv.kv.v1.WatchResponse
+	23, // 71: dialkv.kv.v1.KV.Many:output_type -> dialkv.kv.v1.ManyResponse
+	5,  // 72: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
+	13, // 73: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
+	19, // 74: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
+	31, // 75: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
+	33, // 76: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
+	37, // 77: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
+	39, // 78: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
+	43, // 79: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
+	41, // 80: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
+	45, // 81: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
+	47, // 82: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
+	49, // 83: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
+	51, // 84: dialkv.kv.v1.Admin.Skew:output_type -> dialkv.kv.v1.SkewResponse
+	54, // 85: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
+	56, // 86: dialkv.kv.v1.Admin.Digest:output_type -> dialkv.kv.v1.DigestResponse
+	59, // 87: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
+	61, // 88: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
+	63, // 89: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
+	65, // 90: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
+	66, // 91: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
+	67, // [67:92] is the sub-list for method output_type
+	42, // [42:67] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_kv_v1_kv_proto_init() }
@@ -5588,7 +5826,7 @@ func file_kv_v1_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kv_v1_kv_proto_rawDesc), len(file_kv_v1_kv_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   61,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -579,6 +579,7 @@ const (
 	Admin_SlowDisk_FullMethodName        = "/dialkv.kv.v1.Admin/SlowDisk"
 	Admin_Skew_FullMethodName            = "/dialkv.kv.v1.Admin/Skew"
 	Admin_Dump_FullMethodName            = "/dialkv.kv.v1.Admin/Dump"
+	Admin_Digest_FullMethodName          = "/dialkv.kv.v1.Admin/Digest"
 	Admin_RemoveNode_FullMethodName      = "/dialkv.kv.v1.Admin/RemoveNode"
 	Admin_TransferLeader_FullMethodName  = "/dialkv.kv.v1.Admin/TransferLeader"
 	Admin_Drain_FullMethodName           = "/dialkv.kv.v1.Admin/Drain"
@@ -611,6 +612,9 @@ type AdminClient interface {
 	// Dump reads this node's own replica of a group, siblings and dots included,
 	// without asking anybody. It is how a checker compares replicas.
 	Dump(ctx context.Context, in *DumpRequest, opts ...grpc.CallOption) (*DumpResponse, error)
+	// Digest reads all of this node's own replica of an ap group, and digests it in
+	// buckets of keys. Two that are of one vector must be equal.
+	Digest(ctx context.Context, in *DigestRequest, opts ...grpc.CallOption) (*DigestResponse, error)
 	// RemoveNode takes a node out of the cluster: its replicas move to other nodes
 	// first, unless it is dead.
 	RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error)
@@ -735,6 +739,16 @@ func (c *adminClient) Dump(ctx context.Context, in *DumpRequest, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *adminClient) Digest(ctx context.Context, in *DigestRequest, opts ...grpc.CallOption) (*DigestResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DigestResponse)
+	err := c.cc.Invoke(ctx, Admin_Digest_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RemoveNodeResponse)
@@ -822,6 +836,9 @@ type AdminServer interface {
 	// Dump reads this node's own replica of a group, siblings and dots included,
 	// without asking anybody. It is how a checker compares replicas.
 	Dump(context.Context, *DumpRequest) (*DumpResponse, error)
+	// Digest reads all of this node's own replica of an ap group, and digests it in
+	// buckets of keys. Two that are of one vector must be equal.
+	Digest(context.Context, *DigestRequest) (*DigestResponse, error)
 	// RemoveNode takes a node out of the cluster: its replicas move to other nodes
 	// first, unless it is dead.
 	RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error)
@@ -875,6 +892,9 @@ func (UnimplementedAdminServer) Skew(context.Context, *SkewRequest) (*SkewRespon
 }
 func (UnimplementedAdminServer) Dump(context.Context, *DumpRequest) (*DumpResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Dump not implemented")
+}
+func (UnimplementedAdminServer) Digest(context.Context, *DigestRequest) (*DigestResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Digest not implemented")
 }
 func (UnimplementedAdminServer) RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveNode not implemented")
@@ -1092,6 +1112,24 @@ func _Admin_Dump_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Digest_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DigestRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Digest(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Digest_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Digest(ctx, req.(*DigestRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_RemoveNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RemoveNodeRequest)
 	if err := dec(in); err != nil {
@@ -1210,6 +1248,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Dump",
 			Handler:    _Admin_Dump_Handler,
+		},
+		{
+			MethodName: "Digest",
+			Handler:    _Admin_Digest_Handler,
 		},
 		{
 			MethodName: "RemoveNode",

@@ -81,6 +81,7 @@ type Admin interface {
 	SlowDisk(ctx context.Context, r *kvpb.SlowDiskRequest) (*kvpb.SlowDiskResponse, error)
 	Skew(ctx context.Context, r *kvpb.SkewRequest) (*kvpb.SkewResponse, error)
 	Dump(ctx context.Context, r *kvpb.DumpRequest) (*kvpb.DumpResponse, error)
+	Digest(ctx context.Context, r *kvpb.DigestRequest) (*kvpb.DigestResponse, error)
 	RemoveNode(ctx context.Context, r *kvpb.RemoveNodeRequest) (*kvpb.RemoveNodeResponse, error)
 	TransferLeader(ctx context.Context, r *kvpb.TransferLeaderRequest) (*kvpb.TransferLeaderResponse, error)
 	Drain(ctx context.Context, r *kvpb.DrainRequest) (*kvpb.DrainResponse, error)
