@@ -183,7 +183,7 @@ func (n *Node) askFor(ctx context.Context, group store.GroupID, entry store.Entr
 	nothing := store.Query{Key: noKey, To: noKey + noKey, Limit: 1, KeysOnly: true, Level: store.Causal}
 	page, err := n.own.Keyspace(k.Name).Read(ctx, nothing, client.In(session), client.InGroup(group.Shard))
 	switch {
-	case errors.Is(err, store.TokenMismatch), errors.Is(err, store.NoSuchKeyspace), errors.Is(err, store.WritesLost):
+	case errors.Is(err, store.TokenMismatch), errors.Is(err, store.NoSuchKeyspace):
 		return errLost
 	case err == nil && page.Proof.Group != group:
 		return errLost // another keyspace has the name now
