@@ -65,6 +65,9 @@ type Storage struct {
 	Compaction cp.Compaction
 	// CausalLog bounds the log of an ap group, in bytes; 0 is ap's default.
 	CausalLog uint64
+	// SyncFirst lets a leader of a cp group send nothing before its own disk has it. It
+	// costs a disk's time for each write; a disk that stands still then holds up its leader.
+	SyncFirst bool
 }
 
 // Timing is how fast the node notices that others are gone.
@@ -126,6 +129,9 @@ func (c Config) logFor(group store.GroupID) cp.LogFactory {
 	catalogOnDisk := group == store.CatalogGroup && c.Storage.FS == nil && c.RaftLog == ""
 	if c.RaftLog == RaftLogBolt || catalogOnDisk {
 		return cp.BoltLog
+	}
+	if c.Storage.SyncFirst {
+		return cp.SyncFirst
 	}
 	return cp.EngineLog
 }

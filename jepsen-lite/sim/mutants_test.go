@@ -18,6 +18,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/jepsen-lite/check"
+	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
 	"github.com/dialkv/dialkv/jepsen-lite/scenario"
 	"github.com/dialkv/dialkv/jepsen-lite/workload"
 )
@@ -48,7 +49,7 @@ type plan struct {
 }
 
 func (p plan) world() world {
-	w := world{latency: cmp.Or(p.Latency, time.Millisecond)}
+	w := world{latency: cmp.Or(p.Latency, time.Millisecond), syncFirst: slices.Contains(p.Faults, nemesis.Stall)}
 	if p.Short {
 		w.logs = short
 	}
@@ -103,8 +104,8 @@ var table = []planted{
 	// The watcher must go to a node that has applied writes of its own before those that
 	// were seen elsewhere: late links leave it the time.
 	{"M42", plan{Workload: "ap-watch", Length: 2 * time.Minute, Rate: 200, Latency: 50 * time.Millisecond}, []string{"watch"}},
-	{"M43", plan{Workload: "map", Faults: []string{"partition"}, Length: 2 * time.Minute}, []string{"map"}},
-	{"M43", plan{Workload: "set", Faults: []string{"partition"}, Length: 2 * time.Minute}, []string{"set"}},
+	{"M43", plan{Workload: "map", Faults: []string{"partition"}, Length: 2 * time.Minute}, []string{"map", "convergence"}},
+	{"M43", plan{Workload: "set", Faults: []string{"partition"}, Length: 2 * time.Minute}, []string{"set", "convergence"}},
 }
 
 // missed are the planted bugs that no plan here catches, and why.

@@ -35,6 +35,9 @@ var unhurried = node.Timing{Raft: cp.Timing{
 type world struct {
 	latency time.Duration // of a link
 	logs    logs          // zero: they are not cut within a run
+	// syncFirst is for stalls: a leader whose disk stands still must be held up by it, as
+	// one that was paused is.
+	syncFirst bool
 }
 
 // logs says when the logs of groups are cut.
@@ -67,7 +70,7 @@ func recordTo(t *testing.T, o scenario.Options, w world, to **scenario.Recording
 			Seed: uint64(o.Load.Seed), Latency: w.latency, Jitter: w.latency / 2,
 			Timing: unhurried,
 			// No table is written while a disk stands still: that would hold up virtual time.
-			Storage: node.Storage{MemTable: 64 << 20, Compaction: w.logs.cp, CausalLog: w.logs.ap},
+			Storage: node.Storage{MemTable: 64 << 20, Compaction: w.logs.cp, CausalLog: w.logs.ap, SyncFirst: w.syncFirst},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -126,7 +129,7 @@ func minutesOn(t *testing.T, durability store.Durability, workloads []string, fa
 			outcome := judge(t, record(t, scenario.Options{
 				Load:   workload.Config{Workload: name, Duration: time.Minute, Rate: defaultRate, Seed: *seed + int64(i)},
 				Faults: faults, Durability: durability,
-			}, world{time.Millisecond, short}))
+			}, world{latency: time.Millisecond, logs: short}))
 			if outcome.Verdict != check.Pass {
 				t.Errorf("verdict %s", outcome.Verdict)
 			}
@@ -149,7 +152,7 @@ func TestSim(t *testing.T) {
 				Load:   workload.Config{Workload: name, Duration: length, Rate: *rate, Seed: *seed + int64(i)},
 				Faults: what,
 			}
-			recording := record(t, o, world{time.Millisecond, short})
+			recording := record(t, o, world{latency: time.Millisecond, logs: short})
 			ran := time.Since(began)
 			outcome := judge(t, recording)
 			t.Logf("seed %d: %v of virtual time in %v, %.0f ×; judged in %v; %d operations, %d faults",

@@ -1,9 +1,13 @@
 package cp
 
 import (
+	"io"
+
 	"github.com/hashicorp/raft"
 
+	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/store"
 )
 
 // A leader's disk and its followers' write an entry at the same time (Ongaro,
@@ -27,6 +31,13 @@ type lateLog interface {
 	StoreLate(logs []*raft.Log) error
 	Settle(index uint64) error
 	Settled() uint64
+}
+
+// SyncFirst is EngineLog, but that entries are on the leader's disk before it sends them,
+// as they are with a bolt log.
+func SyncFirst(e *engine.Engine, group store.GroupID) (Log, io.Closer, error) {
+	log, closer, err := EngineLog(e, group)
+	return struct{ Log }{log}, closer, err
 }
 
 func onlyCommands(logs []*raft.Log) bool {
