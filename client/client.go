@@ -110,7 +110,7 @@ type Client struct {
 	mu      sync.Mutex
 	groups  map[store.GroupID]*numbers
 	opened  map[store.GroupID]func() // closes the exactly-once session of a cp group
-	parting chan struct{}            // of those that leave a queue behind their caller's back; nil once the client is closed
+	parting chan struct{}            // of what goes on behind a caller's back; nil once the client is closed
 }
 
 // Open returns a client. It waits for nothing: the first call asks the seeds.
@@ -148,11 +148,12 @@ func (c *Client) Close() error {
 	return c.conns.close()
 }
 
-// maxParting bounds those that leave queues at a time; more leave theirs to the lease.
+// maxParting bounds what goes on behind callers' backs at a time: queues that are left,
+// and one look at the topology. More leave their places to the lease.
 const maxParting = 1024
 
 // part runs leave beside the caller, and keeps Close from ending the connections under
-// it. It reports false if the client is closed, or too many are leaving.
+// it. It reports false if the client is closed, or too much is going on.
 func (c *Client) part(leave func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

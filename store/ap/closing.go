@@ -181,8 +181,8 @@ func (r *Replica) Closure(number uint64) ([]byte, error) {
 }
 
 // Learn takes in a closure, as Ended made it, under the number by which it is recorded. It
-// comes behind all that are known; one that is known already changes nothing. A replica that holds more than there can be ends: its disk is of
-// another time.
+// comes behind all that are known; one that is known already changes nothing. A replica that
+// holds more than there can be ends: its disk is of another time.
 func (r *Replica) Learn(number uint64, closure []byte) error {
 	ends, after, err := decodeClosure(closure)
 	if err != nil {
