@@ -234,18 +234,27 @@ func (f finding) others() (sentences []string) {
 	return sentences
 }
 
+// more is how many seeds a row may take beyond those asked for, where those are few: a
+// plan that catches its bug 19 times of 20 misses it once in every other run of all rows.
+const more = 2
+
 // TestMutants plants each bug and wants it caught by the checker that is named for
-// it, in 19 of 20 seeds; and the same plans without a bug must pass.
+// it, in 19 of 20 seeds, or, of fewer, in that part of them; and the same plans without
+// a bug must pass.
 func TestMutants(t *testing.T) {
 	clean := &honest{plans: map[string]*sync.Once{}}
+	want, most := max(1, *seeds*19/20), *seeds
+	if *seeds < 20 {
+		most += more
+	}
 	for _, row := range table {
 		t.Run(row.mutant, func(t *testing.T) {
 			t.Parallel()
-			caught := 0
-			for i := range *seeds {
+			caught, tried := 0, 0
+			for ; tried < *seeds || caught < want && tried < most; tried++ {
 				began := time.Now()
 				p := row.needs
-				p.Mutant, p.Seed = row.mutant, *seed+int64(i)
+				p.Mutant, p.Seed = row.mutant, *seed+int64(tried)
 				f := try(t, p)
 				names, sentences := f.failed()
 				if slices.ContainsFunc(row.caughtBy, func(c string) bool { return slices.Contains(names, c) }) {
@@ -254,8 +263,8 @@ func TestMutants(t *testing.T) {
 				t.Logf("seed %d: %s in %v: %s", p.Seed, f.Verdict, time.Since(began).Round(time.Second), strings.Join(sentences, "; "))
 				clean.check(t, p)
 			}
-			if caught*20 < *seeds*19 {
-				t.Error(fmt.Sprintf("caught by %s in %d of %d seeds", strings.Join(row.caughtBy, " or "), caught, *seeds))
+			if caught < want {
+				t.Error(fmt.Sprintf("caught by %s in %d of %d seeds", strings.Join(row.caughtBy, " or "), caught, tried))
 			}
 		})
 	}
