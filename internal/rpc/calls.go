@@ -117,6 +117,9 @@ func serveCaller(ctx context.Context, conn net.Conn, cfg Config) {
 			c.write(new(kvpb.CallResponse)) // a ping
 			continue
 		}
+		if c.atOnce(r) {
+			continue
+		}
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
@@ -127,6 +130,32 @@ func serveCaller(ctx context.Context, conn net.Conn, cfg Config) {
 			c.answer(ctx, r)
 		})
 	}
+}
+
+// atOnce answers a call that needs no waiting, where it was read. A goroutine of its own
+// would wake another processor, which costs more than such a call.
+func (c *counter) atOnce(r *kvpb.CallRequest) (done bool) {
+	defer func() {
+		if c.cfg.recovered(recover(), nil) != nil {
+			done = false
+		}
+	}()
+	if r.GetSettled() > 0 {
+		return false
+	}
+	replica, err := c.peer.find(c.conn.RemoteAddr(), r)
+	if err != nil {
+		return false
+	}
+	prompt, ok := replica.(Prompt)
+	if !ok {
+		return false
+	}
+	payload, ok := prompt.ServeAtOnce(r.GetFrom(), r.GetPayload())
+	if ok {
+		c.write(&kvpb.CallResponse{Node: r.GetTo(), Payload: payload, Id: r.GetId()})
+	}
+	return ok
 }
 
 func (c *counter) answer(ctx context.Context, r *kvpb.CallRequest) {

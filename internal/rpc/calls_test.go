@@ -70,6 +70,47 @@ func TestPanickingCallEndsNoOther(t *testing.T) {
 	})
 }
 
+// prompt answers at once what asks for that.
+type prompt struct{ *fake }
+
+func (p prompt) Peer(store.GroupID) (PeerReplica, bool) { return p, !p.absent }
+
+func (p prompt) ServeAtOnce(from string, payload []byte) ([]byte, bool) {
+	switch string(payload) {
+	case "bug":
+		panic("a bug")
+	case "at once":
+		return []byte(from + " was told at once"), true
+	}
+	return nil, false
+}
+
+func TestCallThatNeedsNoWaitingIsAnsweredWhereItIsRead(t *testing.T) {
+	f := newFake()
+	f.call = func(ctx context.Context, payload []byte) {
+		if string(payload) == "slow" {
+			<-ctx.Done()
+		}
+	}
+	onPeers(t, prompt{f}, clusterID, func(t *testing.T, p *Pool) {
+		var slow sync.WaitGroup
+		slow.Go(func() {
+			if got, err := ask(t, p, time.Second, "slow"); err != nil || got != "n2 said slow" {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+		for range 3 {
+			if got, err := ask(t, p, time.Second, "at once"); err != nil || got != "n2 was told at once" {
+				t.Errorf("%q, %v", got, err)
+			}
+			if got, err := ask(t, p, time.Second, "bug"); err != nil || got != "n2 said bug" {
+				t.Errorf("what panics is asked again in a goroutine of its own: %q, %v", got, err)
+			}
+		}
+		slow.Wait()
+	})
+}
+
 // doors are the far ends of a pool's lines, as they are dialled.
 type doors struct {
 	listener *bufconn.Listener

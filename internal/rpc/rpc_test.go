@@ -317,7 +317,7 @@ func TestTopologyKnowsTheKeyspaceAskedFor(t *testing.T) {
 }
 
 // onPeers runs a test with a pool of node n2.
-func onPeers(t *testing.T, f *fake, cluster string, test func(t *testing.T, p *Pool)) {
+func onPeers(t *testing.T, f Node, cluster string, test func(t *testing.T, p *Pool)) {
 	t.Helper()
 	served(t, f, nil, func(t *testing.T, dial func(context.Context, string) (net.Conn, error)) {
 		calls := bufconn.Listen(1 << 20)

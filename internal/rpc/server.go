@@ -60,6 +60,13 @@ type PeerReplica interface {
 	Settled(ctx context.Context, noted store.Entry, ago time.Duration) (store.Entry, error)
 }
 
+// Prompt is a PeerReplica that can answer some messages without waiting for anything.
+type Prompt interface {
+	// ServeAtOnce answers a message as ServeCall does, if that takes no waiting. If it
+	// reports false, nothing was done.
+	ServeAtOnce(from string, payload []byte) (answer []byte, ok bool)
+}
+
 // Stream carries messages in order. One goroutine at a time may send, and one may
 // receive. Either fails once the stream's context has ended; Recv returns io.EOF
 // when the other side has finished.

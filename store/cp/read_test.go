@@ -280,6 +280,10 @@ func ask(t *testing.T, r *cp.Replica) (*logpb.TermResponse, error) {
 		t.Fatal(err)
 	}
 	b, err := r.ServeCall(within(t, time.Second), "n1", req)
+	atOnce, ok := r.ServeAtOnce("n1", req)
+	if ok != (err == nil) || !bytes.Equal(atOnce, b) {
+		t.Errorf("ServeCall says %x, %v, and ServeAtOnce %x, %v", b, err, atOnce, ok)
+	}
 	if err != nil {
 		return nil, err
 	}

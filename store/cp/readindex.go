@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -96,6 +97,7 @@ func (r *Replica) runRounds(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		runtime.Gosched() // those who are about to ask come along, where a processor is what they wait for
 		for more := true; more; {
 			select {
 			case w := <-r.rounds:
@@ -180,55 +182,6 @@ func (r *Replica) confirm(ctx context.Context, ra *raft.Raft) (uint64, error) {
 	return index, nil
 }
 
-// askVoters returns nil once a majority of voters has said that it is at no later
-// term than term.
-func (r *Replica) askVoters(ctx context.Context, conf raft.Configuration, term uint64, question *logpb.TermRequest) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	votes, voters, asked := 0, 0, 0
-	replies := make(chan error, len(conf.Servers))
-	for _, s := range conf.Servers {
-		if s.Suffrage == raft.Voter {
-			voters++
-		} else if !mutant.M23 {
-			continue
-		}
-		if string(s.ID) == r.cfg.Node {
-			votes++
-			continue
-		}
-		asked++
-		go func() { replies <- r.askTerm(ctx, string(s.ID), term, question) }()
-	}
-	var last error
-	for ; votes <= voters/2; asked-- {
-		if asked == 0 {
-			return &store.Error{Code: store.Unavailable, Msg: fmt.Sprintf("%d of %d voters confirmed the leader", votes, voters), Cause: last}
-		}
-		if err := <-replies; err != nil {
-			last = err
-			continue
-		}
-		votes++
-	}
-	return nil
-}
-
-// askTerm asks one voter whether it is at no later term.
-func (r *Replica) askTerm(ctx context.Context, voter string, term uint64, question *logpb.TermRequest) error {
-	resp, err := r.call(ctx, voter, &logpb.CPRequest{Kind: &logpb.CPRequest_Term{Term: question}})
-	if err != nil {
-		return err
-	}
-	switch t := resp.GetTerm(); {
-	case t == nil || t.Term == 0 || t.Round != question.Round:
-		return fmt.Errorf("cp: %s answered a question for its term with something else", voter)
-	case t.Term > term:
-		return &store.Error{Code: store.NotLeader, Msg: fmt.Sprintf("%s is at term %d, this leader at %d", voter, t.Term, term)}
-	}
-	return nil
-}
-
 // verifyLeader is mutant M24: raft's own check, which also counts the replies to
 // requests that it had sent before.
 func (r *Replica) verifyLeader(ctx context.Context, ra *raft.Raft) error {
@@ -285,14 +238,42 @@ func (r *Replica) ServeCall(ctx context.Context, from string, payload []byte) ([
 	return encode(resp), nil
 }
 
+// ServeAtOnce answers a question for the term of a replica that runs. All else may have
+// to wait, or is an error, and is left to ServeCall.
+func (r *Replica) ServeAtOnce(_ string, payload []byte) (answer []byte, ok bool) {
+	select {
+	case <-r.running:
+	default:
+		return nil, false
+	}
+	req := new(logpb.CPRequest)
+	if err := proto.Unmarshal(payload, req); err != nil || req.GetTerm() == nil || !r.readers.enter() {
+		return nil, false
+	}
+	defer r.readers.leave()
+	if !(lineage{r.machine}).admits(req.Lineage) {
+		return nil, false
+	}
+	resp, err := r.ownTerm(r.raft.Load(), req.GetTerm())
+	if err != nil {
+		return nil, false
+	}
+	return encode(resp), true
+}
+
+// ownTerm says at which term this replica is, if it votes.
+func (r *Replica) ownTerm(ra *raft.Raft, asked *logpb.TermRequest) (*logpb.CPResponse, error) {
+	term := ra.CurrentTerm()
+	if term <= firstTerm || ra.State() == raft.Shutdown || !votes(ra, r.cfg.Node) && !mutant.M23 {
+		return nil, &store.Error{Code: store.Unavailable, Msg: "this replica is not a running voter"}
+	}
+	return &logpb.CPResponse{Kind: &logpb.CPResponse_Term{Term: &logpb.TermResponse{Round: asked.Round, Term: term}}}, nil
+}
+
 func (r *Replica) serve(ctx context.Context, ra *raft.Raft, req *logpb.CPRequest) (*logpb.CPResponse, error) {
 	switch kind := req.Kind.(type) {
 	case *logpb.CPRequest_Term:
-		term := ra.CurrentTerm()
-		if term <= firstTerm || ra.State() == raft.Shutdown || !votes(ra, r.cfg.Node) && !mutant.M23 {
-			return nil, &store.Error{Code: store.Unavailable, Msg: "this replica is not a running voter"}
-		}
-		return &logpb.CPResponse{Kind: &logpb.CPResponse_Term{Term: &logpb.TermResponse{Round: kind.Term.Round, Term: term}}}, nil
+		return r.ownTerm(ra, kind.Term)
 	case *logpb.CPRequest_ReadIndex:
 		if ra.State() != raft.Leader {
 			return nil, &store.Error{Code: store.NotLeader, Leader: leaderOf(ra)}

@@ -36,6 +36,7 @@ type Replica struct {
 	caughtUp event                     // it may serve reads
 	changed  nudge                     // leader or role changed
 
+	poll        poll
 	abandoned   atomic.Uint64 // id of a restore that was given up, 0 if there is none
 	roundNumber atomic.Uint64 // of the last round, so that an answer is matched to its question
 
