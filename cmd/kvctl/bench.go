@@ -5,12 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/spf13/cobra"
 
 	"github.com/dialkv/dialkv/client"
@@ -22,37 +22,26 @@ import (
 const (
 	benchKeys    = 10_000
 	benchValue   = 256 // bytes
+	leastClients = 64  // unless fewer are asked for
 	maxBench     = 4096
+	maxRate      = 1_000_000
+	maxTime      = time.Hour
 	warmUp       = time.Second
 	benchConns   = 4 // connections to each node, over which the clients are spread
 	benchTimeout = 5 * time.Second
 )
 
-// bench is one closed loop: each client sends its next operation when it has the
-// answer to the last.
+// bench is what is asked for: how the clients go on, and what they do.
 type bench struct {
 	keyspace string
 	clients  int
+	rate     float64 // operations a second of all clients; 0: each goes on when it has its answer
 	load     load
 	level    string // of the reads, as it was asked for
 	time     time.Duration
+	page     string // file of the page; empty: none is written
 
-	conns  []*client.Client
-	merged *hdrhistogram.Histogram
-	errors int
-	took   time.Duration
-}
-
-// benchRun is one line of the result.
-type benchRun struct {
-	Level   string  `json:"level"`
-	Mix     string  `json:"mix"`
-	Clients int     `json:"clients"`
-	Ops     float64 `json:"ops_per_s"`
-	P50     float64 `json:"p50_ms"`
-	P99     float64 `json:"p99_ms"`
-	P999    float64 `json:"p999_ms"`
-	Errors  int     `json:"errors"`
+	conns []*client.Client
 }
 
 func (a *app) benchCommand() *cobra.Command {
@@ -60,20 +49,31 @@ func (a *app) benchCommand() *cobra.Command {
 	var levels []string
 	cmd := &cobra.Command{
 		Use: "bench KEYSPACE", Short: "how fast, at which level", Args: takes(1, 1),
-		Long: `bench runs one closed loop for each client, in a session of its own, on ten thousand keys with
-values of 256 bytes, and says how many operations were done and how long they took. The
-first second is not counted.
+		Long: `bench runs clients, each in a session of its own, on ten thousand keys with values of 256
+bytes, and says how many operations were done and how long they took. The first second is
+not counted.
+
+Without --rate each client sends its next operation when it has the answer to the last: a
+closed loop. It shows what the cluster can do, and flatters its latency, as nobody asks while
+the cluster stands still. With --rate the operations are due at fixed times, whatever became
+of those before, and what counts is the time from when one was due: an open loop, as users
+are. What was due and never begun is told as behind; then the rate is more than the cluster,
+or these clients, can do.
 
 The operations: mix, reads and writes as --mix says; get; put; incr; txn, one comparison and
 two writes at one revision; scan, a page of a hundred keys; watch, from a put until its
 change has come back to a watch of its key.`,
 		Example: `  kvctl bench orders --level strong,causal,bounded:2s --mix r100
   kvctl bench orders --op txn --clients 16 --time 30s
+  kvctl bench orders --rate 2000 --level strong,eventual --html bench.html
   kvctl bench carts --mix w100 -o json`,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			b.keyspace = args[0]
 			if b.load.op != opMix && cmd.Flags().Changed("mix") {
 				return &store.Error{Code: store.Invalid, Msg: "--mix is of --op mix", Try: "one of the two"}
+			}
+			if b.rate > 0 && !cmd.Flags().Changed("clients") {
+				b.clients = benchClients(b.rate)
 			}
 			if err := b.check(); err != nil {
 				return err
@@ -87,11 +87,13 @@ change has come back to a watch of its key.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&b.clients, "clients", 64, "clients, one operation at a time each")
+	f.IntVar(&b.clients, "clients", leastClients, "clients, one operation at a time each; with --rate by default enough for operations of 100ms")
+	f.Float64Var(&b.rate, "rate", 0, "operations a second that are due, of all clients (default: as many as go)")
 	f.StringVar(&b.load.op, "op", opMix, "what they do: "+strings.Join(benchOps, ", "))
 	f.StringVar(&b.load.mix, "mix", "r90w10", "percent of reads and writes: r90w10, r100, w100")
 	f.StringSliceVar(&levels, "level", []string{""}, "levels of the reads, one run for each (default: the keyspace's)")
 	f.DurationVar(&b.time, "time", 10*time.Second, "how long each run counts")
+	f.StringVar(&b.page, "html", "", "file for a page with the runs in pictures, side by side")
 	a.complete(cmd, "op", func(context.Context) []string { return benchOps })
 	a.complete(cmd, "level", levelWords)
 	cmd.ValidArgsFunction = a.keyspaceFirst("")
@@ -108,10 +110,18 @@ func (b *bench) check() (err error) {
 	if b.clients < 1 || b.clients > maxBench {
 		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("%d clients, it must be between 1 and %d", b.clients, maxBench), Try: "--clients 64"}
 	}
-	if b.time <= 0 || b.time > time.Hour {
+	if b.rate < 0 || b.rate > maxRate || math.IsNaN(b.rate) {
+		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("--rate %v must be above 0 and at most %d", b.rate, maxRate), Try: "--rate 2000"}
+	}
+	if b.time <= 0 || b.time > maxTime {
 		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("--time %v must be above 0 and at most an hour", b.time), Try: "--time 10s"}
 	}
-	return nil
+	return b.pageable()
+}
+
+// benchClients are enough for a rate of operations that take a tenth of a second.
+func benchClients(rate float64) int {
+	return int(min(max(rate/10, leastClients), maxBench))
 }
 
 // parseMix reads r90w10, r100 or w100: percent of reads and writes.
@@ -158,11 +168,15 @@ func (a *app) bench(ctx context.Context, c localcluster.Cluster, b bench, levels
 		if b.load.at, err = atLevel(b.level); err != nil {
 			return err
 		}
-		a.progress("%s, %s, %d clients: %v", b.level, b.load, b.clients, b.time)
-		if err := b.run(ctx); err != nil {
+		a.progress("%s, %s, %d clients%s: %v", b.level, b.load, b.clients, b.paced(), b.time)
+		run, err := b.run(ctx, a.eachSecond(b.time))
+		if err != nil {
 			return err
 		}
-		runs = append(runs, b.result())
+		runs = append(runs, run)
+	}
+	if err := b.write(runs); err != nil {
+		return err
 	}
 	return a.show(map[string]any{"runs": runs}, func() { a.benchTable(runs) })
 }
@@ -273,66 +287,4 @@ func (b *bench) fill(ctx context.Context) error {
 		}
 		return nil
 	})
-}
-
-// run loads the keyspace, first without counting. Each client counts one operation at
-// least, however long that takes.
-func (b *bench) run(ctx context.Context) error {
-	b.merged, b.errors = newHistogram(), 0
-	var mu sync.Mutex
-	from := time.Now().Add(warmUp)
-	until := from.Add(b.time)
-	err := b.each(func(i int, k *client.Keyspace, s *client.Session) error {
-		w := &worker{load: b.load, k: k, session: s, own: fmt.Sprintf("watched-%04d", i)}
-		if err := w.begin(ctx); err != nil {
-			return err
-		}
-		defer w.end()
-		latencies, errs := newHistogram(), 0
-		for ctx.Err() == nil {
-			began := time.Now()
-			if began.After(until) && int(latencies.TotalCount())+errs > 0 {
-				break
-			}
-			err := w.operate(ctx)
-			switch took := time.Since(began); {
-			case began.Before(from):
-			case err != nil:
-				errs++
-			default:
-				_ = latencies.RecordValue(min(took.Microseconds(), latencies.HighestTrackableValue()))
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		b.merged.Merge(latencies)
-		b.errors += errs
-		return context.Cause(ctx)
-	})
-	b.took = time.Since(from)
-	return err
-}
-
-func newHistogram() *hdrhistogram.Histogram {
-	return hdrhistogram.New(1, (2 * benchTimeout).Microseconds(), 3)
-}
-
-func (b *bench) result() benchRun {
-	ms := func(quantile float64) float64 { return float64(b.merged.ValueAtQuantile(quantile)) / 1000 }
-	return benchRun{
-		Level: b.level, Mix: b.load.String(), Clients: b.clients,
-		Ops: float64(int64(float64(b.merged.TotalCount())/b.took.Seconds()*10)) / 10,
-		P50: ms(50), P99: ms(99), P999: ms(99.9), Errors: b.errors,
-	}
-}
-
-func (a *app) benchTable(runs []benchRun) {
-	rows := [][]string{{"LEVEL", "MIX", "CLIENTS", "OPS/S", "P50 MS", "P99 MS", "P99.9 MS", "ERRORS"}}
-	for _, r := range runs {
-		rows = append(rows, []string{
-			r.Level, r.Mix, strconv.Itoa(r.Clients), fmt.Sprintf("%.0f", r.Ops),
-			fmt.Sprintf("%.3f", r.P50), fmt.Sprintf("%.3f", r.P99), fmt.Sprintf("%.3f", r.P999), strconv.Itoa(r.Errors),
-		})
-	}
-	a.table(rows)
 }

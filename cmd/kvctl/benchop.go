@@ -77,7 +77,7 @@ func (w *worker) end() {
 }
 
 // operate does one operation.
-func (w *worker) operate(ctx context.Context) (err error) {
+func (w *worker) operate(ctx context.Context) (kind opKind, err error) {
 	key := benchKey(rand.IntN(benchKeys))
 	opts := []client.Option{client.In(w.session), client.WithTimeout(benchTimeout)}
 	switch {
@@ -86,15 +86,16 @@ func (w *worker) operate(ctx context.Context) (err error) {
 	case w.op == "txn":
 		_, err = w.k.Txn(ctx, w.txn(key), opts...)
 	case w.op == "scan":
-		return w.scan(ctx, key, append(opts, w.at...))
+		return aRead, w.scan(ctx, key, append(opts, w.at...))
 	case w.op == "watch":
-		return w.noticed(ctx, opts)
+		return aWrite, w.noticed(ctx, opts)
 	case rand.IntN(100) < w.read:
 		_, err = w.k.Get(ctx, key, append(opts, w.at...)...)
+		return aRead, err
 	default:
 		_, err = w.k.Put(ctx, key, w.value, opts...)
 	}
-	return err
+	return aWrite, err
 }
 
 // txn compares, and writes two keys of one group.

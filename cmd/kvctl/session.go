@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/dialkv/dialkv/client"
@@ -67,19 +66,10 @@ func (s *sessionFile) keep(key string, context []byte) {
 // writable refuses a place where save would fail, before anything is done that the
 // session would then not know of.
 func (s *sessionFile) writable() error {
-	tmp, err := s.beside()
-	if err == nil {
-		err = errors.Join(tmp.Close(), os.Remove(tmp.Name()))
-	}
-	if err != nil {
+	if err := writable(s.path); err != nil {
 		return &store.Error{Code: store.Invalid, Msg: "the session could not be saved to " + s.path, Cause: err, Try: "--session with a file in a directory that you may write to"}
 	}
 	return nil
-}
-
-// beside makes a new file in the session's directory.
-func (s *sessionFile) beside() (*os.File, error) {
-	return os.CreateTemp(filepath.Dir(s.path), "."+filepath.Base(s.path)+"-*")
 }
 
 // save writes the session back, beside the file first: a command that is interrupted
@@ -90,17 +80,8 @@ func (s *sessionFile) save(session *client.Session) error {
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
-	tmp, err := s.beside()
-	if err != nil {
+	if err := replaceFile(s.path, append(b, '\n')); err != nil {
 		return fmt.Errorf("session: %w", err)
-	}
-	_, err = tmp.Write(append(b, '\n'))
-	err = errors.Join(err, tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), s.path)
-	}
-	if err != nil {
-		return fmt.Errorf("session: %w", errors.Join(err, os.Remove(tmp.Name())))
 	}
 	return nil
 }
