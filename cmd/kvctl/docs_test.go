@@ -70,3 +70,22 @@ func console(t *testing.T, page, text string) (script []string) {
 	}
 	return script
 }
+
+// TestDocsListEveryPage holds the list of pages against the pages.
+func TestDocsListEveryPage(t *testing.T) {
+	docs := filepath.Join("..", "..", "docs")
+	list, err := os.ReadFile(filepath.Join(docs, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(docs, func(path string, _ fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(docs, path)
+		if err == nil && strings.HasSuffix(name, ".md") && name != "README.md" && !strings.Contains(string(list), "("+filepath.ToSlash(name)+")") {
+			t.Errorf("%s is not in docs/README.md", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -119,6 +119,8 @@ func NewServer(cfg Config) *grpc.Server {
 		grpc.WaitForHandlers(true),
 		grpc.ConnectionTimeout(5*time.Second),
 		grpc.MaxRecvMsgSize(kvpb.MaxMessage),
+		grpc.StaticStreamWindowSize(kvpb.StreamWindow),
+		grpc.StaticConnWindowSize(kvpb.ConnWindow),
 		grpc.ForceServerCodecV2(kvpb.NewCodec()),
 		grpc.UnaryInterceptor(cfg.answerUnary),
 		grpc.StreamInterceptor(cfg.answerStream),

@@ -23,10 +23,13 @@ type source struct {
 	alive  chan struct{} // of one: a frame has come
 	news   chan struct{} // of one: the fields below have changed
 
-	mu    sync.Mutex
-	have  causal.Vector // what the peer has confirmed
-	known uint64        // number of the newest closure that it has learned
-	probe uint64        // not answered yet
+	aside aside // send's
+
+	mu     sync.Mutex
+	have   causal.Vector // what the peer has confirmed
+	author causal.Actor  // as whom the peer writes
+	known  uint64        // number of the newest closure that it has learned
+	probe  uint64        // not answered yet
 }
 
 // ServeStream sends this replica's log to the member that opened the stream,
@@ -92,6 +95,9 @@ func (s *source) receive() error {
 	}
 	s.r.meet(hello)
 	life := s.r.acks.greet(s.peer, durable, hello.Epoch)
+	s.mu.Lock()
+	s.author = causal.Actor(hello.Actor)
+	s.mu.Unlock()
 	s.heard(durable, hello.Closed, 0)
 	for {
 		f, err := recv(s.stream)
@@ -135,6 +141,12 @@ func (s *source) confirmed() causal.Vector {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.have
+}
+
+// has reports whether the peer has a write: it has confirmed so, or made it itself in
+// this life. Nobody has heard of one of these before it was committed there.
+func (s *source) has(have causal.Vector, d causal.Dot) bool {
+	return d.Actor == s.author || have.Has(d)
 }
 
 // takeProbe returns the newest probe that was not answered, or 0, and which closures its
@@ -186,6 +198,7 @@ func (s *source) send(ctx context.Context) error {
 			turn.progressed(s.confirmed())
 		case <-turn.timer:
 			turn.timer = nil
+		case <-l.later:
 		case <-lost:
 			if cursor, err = s.snapshot(ctx); err != nil {
 				return err
@@ -214,10 +227,13 @@ func (s *source) begin() (uint64, error) {
 
 // look is what a source sees behind its cursor.
 type look struct {
-	frame   *logpb.Entries  // nil if there is nothing to say
-	next    uint64          // how far it has looked
-	behind  bool            // the peer lacks what the log does not hold
-	changed <-chan struct{} // closed when there is more to look at
+	frame   *logpb.Entries   // nil if there is nothing to say
+	next    uint64           // how far it has looked
+	first   uint64           // position of the frame's first write
+	behind  bool             // the peer lacks what the log does not hold
+	own     bool             // the frame has writes of this replica's own
+	later   <-chan time.Time // fires when what was put aside is due; nil if nothing was
+	changed <-chan struct{}  // closed when there is more to look at
 }
 
 // look collects what follows the cursor and the peer has not confirmed.
@@ -240,6 +256,11 @@ func (s *source) look(cursor uint64, held bool) (look, error) {
 	if !held {
 		if err := s.collect(&l, v); err != nil {
 			return look{}, err
+		}
+	}
+	if len(l.frame.Writes) > 0 && !l.own && probe == 0 {
+		if wait := s.aside.wait(l.first, time.Now()); wait > 0 {
+			l.frame.Writes, l.next, l.later = nil, l.first-1, time.After(wait)
 		}
 	}
 	switch {
@@ -277,7 +298,7 @@ func (s *source) collect(l *look, v *view) error {
 			l.behind = true
 			break
 		}
-		skip := merged != nil || have.Has(d) || mutant.M9 && d.Actor != s.r.life()
+		skip := merged != nil || s.has(have, d) || mutant.M9 && d.Actor != s.r.life()
 		if !skip && len(l.frame.Writes) > 0 && size+len(raw) > frameBytes {
 			break
 		}
@@ -285,7 +306,11 @@ func (s *source) collect(l *look, v *view) error {
 		if skip {
 			continue
 		}
+		if len(l.frame.Writes) == 0 {
+			l.first = l.next
+		}
 		size += len(raw)
+		l.own = l.own || d.Actor == s.life
 		l.frame.Writes = append(l.frame.Writes, append([]byte(nil), raw...))
 		if len(l.frame.Writes) == frameEntries {
 			break
