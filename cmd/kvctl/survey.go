@@ -142,7 +142,7 @@ func nodeOf(name string, s *kvpb.StatusResponse) nodeJSON {
 
 // addProcess says of a node that did not answer whether its process is there.
 func (n *nodeJSON) addProcess(p localcluster.Process) {
-	n.GRPC, n.Gossip = p.Listen, p.Gossip
+	n.GRPC, n.HTTP, n.Gossip = p.Listen, p.Admin, p.Gossip
 	switch state := p.State(); {
 	case state != "up":
 		n.State, n.PID = state, 0

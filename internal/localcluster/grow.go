@@ -22,11 +22,11 @@ func (p *Procs) Add(ctx context.Context, name string) (string, error) {
 		if err := checkNew(name, e.ids(), e.Removed); err != nil {
 			return err
 		}
-		ports, err := freePorts(2)
+		ports, err := freePorts(portsOfNode)
 		if err != nil {
 			return err
 		}
-		e.Nodes = append(e.Nodes, Process{ID: name, Listen: ports[0], Gossip: ports[1]})
+		e.Nodes = append(e.Nodes, processAt(name, ports))
 		added = e.Nodes[len(e.Nodes)-1]
 		if err := e.spawn(p.command, &added); err != nil {
 			return err

@@ -99,7 +99,7 @@ func (e Entry) spawn(command []string, p *Process) error {
 	}
 	defer out.Close()
 	args := append(command[1:len(command):len(command)],
-		"--id", p.ID, "--data", e.data(p.ID), "--listen", p.Listen, "--gossip", p.Gossip, "--expect", strconv.Itoa(len(e.Nodes)))
+		"--id", p.ID, "--data", e.data(p.ID), "--listen", p.Listen, "--gossip", p.Gossip, "--admin", p.Admin, "--expect", strconv.Itoa(len(e.Nodes)))
 	if !e.Bare {
 		args = append(args, "--allow-faults")
 	}
@@ -186,6 +186,13 @@ func (e Entry) lastWords(id string) (last, try string) {
 		}
 	}
 	return last, try
+}
+
+// portsOfNode is how many addresses a node listens at.
+const portsOfNode = 3
+
+func processAt(id string, ports []string) Process {
+	return Process{ID: id, Listen: ports[0], Gossip: ports[1], Admin: ports[2]}
 }
 
 // freePorts finds addresses on loopback that nobody listens on, TCP and UDP. They

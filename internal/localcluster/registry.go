@@ -37,6 +37,7 @@ type Process struct {
 	ID      string `json:"id"`
 	Listen  string `json:"listen"`
 	Gossip  string `json:"gossip"`
+	Admin   string `json:"admin"`
 	PID     int    `json:"pid"`
 	Started string `json:"started"` // tells the process from a later one with its pid
 }

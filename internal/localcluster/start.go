@@ -173,13 +173,13 @@ func (e *Entry) found(dir string, nodes int) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("localcluster: %w", err)
 	}
-	ports, err := freePorts(2 * nodes)
+	ports, err := freePorts(portsOfNode * nodes)
 	if err != nil {
 		return err
 	}
 	e.Dir = dir
 	for i := range nodes {
-		e.Nodes = append(e.Nodes, Process{ID: fmt.Sprintf("n%d", i+1), Listen: ports[2*i], Gossip: ports[2*i+1]})
+		e.Nodes = append(e.Nodes, processAt(fmt.Sprintf("n%d", i+1), ports[portsOfNode*i:]))
 	}
 	return nil
 }
@@ -217,7 +217,7 @@ func (r *Registry) founded(name string) error {
 func (e Entry) keepCopy() error {
 	nodes := make([]Process, len(e.Nodes))
 	for i, n := range e.Nodes {
-		nodes[i] = Process{ID: n.ID, Listen: n.Listen, Gossip: n.Gossip}
+		nodes[i] = Process{ID: n.ID, Listen: n.Listen, Gossip: n.Gossip, Admin: n.Admin}
 	}
 	e.Nodes, e.Faults = nodes, nil
 	return writeEntry(filepath.Join(e.Dir, entryFile), e)

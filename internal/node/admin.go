@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ var _ rpc.Admin = (*Node)(nil)
 // Status describes the node and its replicas, from what it knows itself.
 func (n *Node) Status(context.Context, *kvpb.StatusRequest) (*kvpb.StatusResponse, error) {
 	resp := &kvpb.StatusResponse{
-		Node: n.cfg.Node, Cluster: n.id.Cluster, Reasons: n.reasons(),
+		Node: n.cfg.Node, Cluster: n.id.Cluster, Reasons: n.Health().Reasons,
 		Draining: n.draining.Load(), AllowFaults: n.cfg.AllowFaults, Pid: uint32(os.Getpid()), Version: version(), Self: kvpb.ToNode(n.self()),
 	}
 	resp.Ready = len(resp.Reasons) == 0
@@ -41,10 +42,11 @@ func (n *Node) Status(context.Context, *kvpb.StatusRequest) (*kvpb.StatusRespons
 func compareGroups(a, b string) int {
 	ga, _ := store.ParseGroupID(a)
 	gb, _ := store.ParseGroupID(b)
-	if ga.Keyspace != gb.Keyspace {
-		return int(ga.Keyspace) - int(gb.Keyspace)
-	}
-	return int(ga.Shard) - int(gb.Shard)
+	return compareIDs(ga, gb)
+}
+
+func compareIDs(a, b store.GroupID) int {
+	return cmp.Or(cmp.Compare(a.Keyspace, b.Keyspace), cmp.Compare(a.Shard, b.Shard))
 }
 
 func version() string {

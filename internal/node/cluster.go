@@ -21,7 +21,7 @@ const (
 
 // self is the node as the catalog describes it.
 func (n *Node) self() shard.Node {
-	return shard.Node{Name: n.cfg.Node, Addr: n.door.Addr(), Gossip: n.door.GossipAddr(), Zone: n.cfg.Zone, Disk: n.id.Disk}
+	return shard.Node{Name: n.cfg.Node, Addr: n.door.Addr(), Gossip: n.door.GossipAddr(), Admin: n.AdminAddr(), Zone: n.cfg.Zone, Disk: n.id.Disk}
 }
 
 // belong makes the node a member of a cluster: the one its directory is of, the one

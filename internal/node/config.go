@@ -49,6 +49,7 @@ type Config struct {
 type Network struct {
 	Listen string // host:port for API, peers and Raft; default 127.0.0.1:7400
 	Gossip string // host:port for membership; default 127.0.0.1:7401
+	Admin  string // host:port for health and metrics over HTTP; "" is none
 	// Endpoint, if set, is the node's door instead of sockets on Listen and
 	// Gossip. The node closes it.
 	Endpoint *link.Endpoint

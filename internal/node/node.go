@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,7 @@ type Node struct {
 	disk   engine.Pace  // of a node that takes faults
 	skew   atomic.Int64 // of its wall clock, in nanoseconds, on a node that takes faults
 	door   *link.Endpoint
+	http   *front.HTTP // or nil
 	book   *book
 	id     identity // Run completes it, before anything else starts
 
@@ -53,6 +55,7 @@ type life struct {
 	once     sync.Once     // of ready
 	known    atomic.Bool   // the catalog's majority has its record
 	heard    chan struct{} // closed when its copy of the catalog is known to be fresh
+	ending   atomic.Bool   // it is being stopped
 	draining atomic.Bool   // it leads nothing any more
 	drain    chan struct{} // closed when draining is set
 	stuck    firstError    // a replica cannot be ended, and so neither can the node
@@ -93,18 +96,18 @@ func Open(cfg Config) (*Node, error) {
 	n.deps = newDeps()
 	n.topology.Store(&shard.Topology{Node: cfg.Node})
 	var err error
-	if n.door, err = n.openDoor(); err != nil {
+	if err = n.openDoors(); err != nil {
 		return nil, err
 	}
 	n.engine, err = engine.Open(engine.Config{
 		Dir: cfg.Data, FS: n.storage(), MemTable: cfg.Storage.MemTable, Cache: cfg.Storage.Cache,
 	})
 	if err != nil {
-		return nil, errors.Join(err, n.door.Close())
+		return nil, errors.Join(err, n.closeDoors())
 	}
 	n.held = openHeld(n.engine)
 	if n.id, err = loadIdentity(n.engine, cfg.Node); err != nil {
-		return nil, errors.Join(err, n.engine.Close(), n.door.Close())
+		return nil, errors.Join(err, n.engine.Close(), n.closeDoors())
 	}
 	n.id.Start = startAfter(n.id.Start, cfg.Clock())
 	n.introduce()
@@ -130,6 +133,23 @@ func (n *Node) storage() vfs.FS {
 	return n.cfg.Storage.FS
 }
 
+func (n *Node) openDoors() (err error) {
+	if n.door, err = n.openDoor(); err != nil || n.cfg.Network.Admin == "" {
+		return err
+	}
+	if n.http, err = front.ListenHTTP(n.cfg.Network.Admin); err != nil {
+		return errors.Join(err, n.door.Close())
+	}
+	return nil
+}
+
+func (n *Node) closeDoors() error {
+	if n.http == nil {
+		return n.door.Close()
+	}
+	return errors.Join(n.http.Close(), n.door.Close())
+}
+
 func (n *Node) openDoor() (*link.Endpoint, error) {
 	if n.cfg.Network.Endpoint != nil {
 		return n.cfg.Network.Endpoint, nil
@@ -150,11 +170,21 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 // Addr is where the node listens.
 func (n *Node) Addr() string { return n.door.Addr() }
 
+// AdminAddr is where it answers those who watch it, or "".
+func (n *Node) AdminAddr() string {
+	if n.http == nil {
+		return ""
+	}
+	return n.http.Addr()
+}
+
 // Run runs the node until ctx ends, which is nil, or until it cannot go on. It
 // closes everything that Open opened, but after an error that is cp.ErrStuck: then a
 // disk or Raft does not answer, what waits for it cannot be ended, and the process
 // should exit.
 func (n *Node) Run(ctx context.Context) error {
+	watched := start(context.WithoutCancel(ctx), new(firstError), n.beWatched)
+	defer watched.cancel()
 	err := n.belong(ctx)
 	if err == nil {
 		n.parts, err = n.assemble(ctx)
@@ -172,6 +202,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		err = nil
 	}
+	watched.stop()
 	return errors.Join(err, n.door.Close(), n.memory.close(), n.engine.Close())
 }
 
@@ -253,6 +284,7 @@ func (n *Node) serve(ctx context.Context) error {
 	if errors.Is(failed.err(), cp.ErrStuck) {
 		return failed.err() // what hangs cannot be stopped
 	}
+	n.ending.Store(true)
 	n.cfg.Logger.Info("stopping", "node", n.cfg.Node)
 	work.stop()
 	system.stop()
@@ -262,6 +294,19 @@ func (n *Node) serve(ctx context.Context) error {
 		return err // whatever else failed did so because the door is shut
 	}
 	return failed.err()
+}
+
+// beWatched answers over HTTP until ctx ends. That nobody can watch the node is no
+// reason to end it.
+func (n *Node) beWatched(ctx context.Context) error {
+	if n.http == nil {
+		return nil
+	}
+	w := front.Watched{Health: n.Health}
+	if err := n.http.Serve(ctx, w.Handler(), slog.NewLogLogger(n.cfg.Logger.Handler(), slog.LevelError)); err != nil {
+		n.cfg.Logger.Error("the admin address is not served any more", "node", n.cfg.Node, "error", err)
+	}
+	return nil
 }
 
 func (n *Node) services() rpc.Config {

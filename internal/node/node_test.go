@@ -32,6 +32,18 @@ func onDisk(t *testing.T, name, dir string) node.Config {
 // start runs a node until it is ready, and returns how to stop it.
 func start(t *testing.T, cfg node.Config) (stop func() error) {
 	t.Helper()
+	n, stop := run(t, cfg)
+	select {
+	case <-n.Ready():
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the node is not ready after 20 s: %v", stop())
+	}
+	return stop
+}
+
+// run runs a node, and returns how to stop it.
+func run(t *testing.T, cfg node.Config) (n *node.Node, stop func() error) {
+	t.Helper()
 	n, err := node.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -39,14 +51,7 @@ func start(t *testing.T, cfg node.Config) (stop func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
-	select {
-	case <-n.Ready():
-	case err := <-done:
-		t.Fatalf("the node ended before it was ready: %v", err)
-	case <-time.After(20 * time.Second):
-		t.Fatal("the node is not ready after 20 s")
-	}
-	return func() error { cancel(); return <-done }
+	return n, func() error { cancel(); return <-done }
 }
 
 func refused(t *testing.T, err error, code store.Code, says string) {

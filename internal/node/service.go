@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
-	"slices"
 
 	"google.golang.org/grpc/peer"
 
@@ -47,47 +45,6 @@ func (n *Node) find(id store.GroupID) (replica, bool) {
 		return nil, false
 	}
 	return run.replica()
-}
-
-// reasons says why the node is not ready, and nothing if it is.
-func (n *Node) reasons() []string {
-	t := n.catalog.Topology()
-	var why []string
-	if _, ok := t.ByName(n.cfg.Node); !ok {
-		why = append(why, "the catalog does not name this node yet")
-	}
-	if !n.known.Load() {
-		why = append(why, "the catalog's majority has not confirmed this node yet")
-	}
-	if had := n.catalog.Recorded(); had < n.cfg.Expect {
-		why = append(why, fmt.Sprintf("the cluster has %d of %d nodes", had, n.cfg.Expect))
-	}
-	note := func(s store.Status) {
-		switch {
-		case !s.Ready:
-			why = append(why, fmt.Sprintf("group %v: %s", s.Group, s.Detail))
-		case s.Mode == store.CP && s.Leader == "":
-			why = append(why, fmt.Sprintf("group %v has no leader", s.Group))
-		}
-	}
-	note(n.system.Status())
-	for id, k := range placedHere(t, n.cfg.Node) {
-		if m := k.Move(id.Shard); slices.Contains(m.Joining, n.cfg.Node) || slices.Contains(m.Leaving, n.cfg.Node) {
-			continue // nobody relies on this replica
-		}
-		run, ok := n.groups.get(id)
-		if !ok {
-			why = append(why, fmt.Sprintf("group %v is not open yet", id))
-			continue
-		}
-		if r, ok := run.replica(); ok {
-			note(r.Status())
-		} else {
-			why = append(why, fmt.Sprintf("group %v is not open: %v", id, *run.failed.Load()))
-		}
-	}
-	slices.Sort(why)
-	return why
 }
 
 // checkReady closes ready when there is no reason left.

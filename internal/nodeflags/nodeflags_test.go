@@ -39,6 +39,9 @@ func TestBadInputIsRefusedBeforeAnythingIsOpened(t *testing.T) {
 		"--id n1 --data d --listen 0.0.0.0:1":      "not",
 		"--id n1 --data d --gossip :1":             "other machines",
 		"--id n1 --data d --listen 10.0.0.1:1":     "other machines",
+		"--id n1 --data d --admin nowhere":         "is not host:port",
+		"--id n1 --data d --admin 0.0.0.0:7402":    "other machines",
+		"--id n1 --data d --admin :7402":           "other machines",
 		"--id n/1 --data d":                        "node name",
 		"--id n1 --data d --raft-log paper":        "raft log",
 		"--id n1 --data d --expect -1":             "expected nodes",
@@ -64,7 +67,7 @@ func TestBadEnvironmentNamesTheVariable(t *testing.T) {
 }
 
 func TestInsecureAllowsEveryAddress(t *testing.T) {
-	_, err := newFlags(io.Discard).parse([]string{"--id", "n1", "--data", "d", "--listen", "0.0.0.0:1", "--gossip", "[::]:2", "--insecure"}, none)
+	_, err := newFlags(io.Discard).parse([]string{"--id", "n1", "--data", "d", "--listen", "0.0.0.0:1", "--gossip", "[::]:2", "--admin", "[::]:3", "--insecure"}, none)
 	if err != nil {
 		t.Error(err)
 	}

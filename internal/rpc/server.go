@@ -5,8 +5,8 @@
 // request is one read or write at this node's own replica, never forwarded. Peer
 // carries opaque bytes between the replicas of a group, whose messages are their
 // own affair: streams of them here, and calls beside gRPC (ServeCalls). Admin looks
-// after the node. A fourth, Front, goes through the
-// node's own client and lives in package front.
+// after the node. Whether it is ready the standard health service says too. Another,
+// Front, goes through the node's own client and lives in package front.
 //
 // Reads and writes come as unary calls or, many at a time, over one stream: the same
 // code serves both. They answer with their error inside the response, because a failed
@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/dialkv/dialkv/internal/kvpb"
@@ -110,7 +111,7 @@ type Config struct {
 	Panicked func(value any, stack []byte)
 }
 
-// NewServer returns a server with the three services. The caller may register
+// NewServer returns a server with the three services, and that of gRPC for health. The caller may register
 // more, then serves the node's listener with it, and ends it with Stop, which
 // waits for the handlers; GracefulStop would wait for peers in a black hole.
 func NewServer(cfg Config) *grpc.Server {
@@ -128,6 +129,7 @@ func NewServer(cfg Config) *grpc.Server {
 	kvpb.RegisterKVServer(s, &kv{cfg: cfg, node: cfg.Node})
 	kvpb.RegisterPeerServer(s, &peer{node: cfg.Node})
 	kvpb.RegisterAdminServer(s, &admin{Admin: cfg.Admin})
+	healthpb.RegisterHealthServer(s, &health{admin: cfg.Admin})
 	return s
 }
 
