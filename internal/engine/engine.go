@@ -81,6 +81,10 @@ type Engine struct {
 	once sync.Once
 	down chan struct{} // closed when the engine has failed
 	fail atomic.Pointer[error]
+
+	stalls atomic.Uint64
+	life   sync.RWMutex // of closed: held by who looks at db beside those who use it
+	closed bool
 }
 
 // Open opens the storage in cfg.Dir, making it if it is not there.
@@ -129,6 +133,7 @@ func (e *Engine) options() *pebble.Options {
 	opts.EventListener = &pebble.EventListener{
 		BackgroundError: e.failed,
 		DataCorruption:  func(info pebble.DataCorruptionInfo) { e.failed(fmt.Errorf("%w: %v", ErrCorrupt, info)) },
+		WriteStallBegin: func(pebble.WriteStallBeginInfo) { e.stalls.Add(1) },
 	}
 	return opts
 }
@@ -265,6 +270,9 @@ func (e *Engine) noted(err error) error {
 
 // Close closes the storage. Views must be closed before.
 func (e *Engine) Close() error {
+	e.life.Lock()
+	e.closed = true
+	e.life.Unlock()
 	if err := e.db.Close(); err != nil {
 		return fmt.Errorf("engine: close: %w", err)
 	}

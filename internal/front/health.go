@@ -33,7 +33,8 @@ type GroupHealth struct {
 
 // Watched is what the HTTP door shows of a node.
 type Watched struct {
-	Health func() Health
+	Health  func() Health
+	Metrics http.Handler // or nil
 }
 
 // Handler answers on the HTTP door.
@@ -42,8 +43,11 @@ func (w Watched) Handler() http.Handler {
 	mux.HandleFunc("GET /livez", func(out http.ResponseWriter, _ *http.Request) { text(out, http.StatusOK, "alive\n") })
 	mux.HandleFunc("GET /readyz", w.readyz)
 	mux.HandleFunc("GET /{$}", func(out http.ResponseWriter, _ *http.Request) {
-		text(out, http.StatusOK, "/livez    this process answers\n/readyz   this node serves; if not, why (?format=json)\n")
+		text(out, http.StatusOK, "/livez    this process answers\n/readyz   this node serves; if not, why (?format=json)\n/metrics  for Prometheus\n")
 	})
+	if w.Metrics != nil {
+		mux.Handle("GET /metrics", w.Metrics)
+	}
 	return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		out.Header().Set("Cache-Control", "no-store")
 		out.Header().Set("X-Content-Type-Options", "nosniff")

@@ -149,6 +149,13 @@ func (e *Endpoint) GossipAddr() string { return e.gossip }
 // refuses every rule.
 func (e *Endpoint) Rules() *Rules { return e.rules }
 
+// Connections is how many that it handed out are open.
+func (e *Endpoint) Connections() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.open)
+}
+
 // Dial connects to a node by name. It waits while a hole is between the two, until
 // ctx ends. The connection's RemoteAddr is the name.
 func (e *Endpoint) Dial(ctx context.Context, to string, kind Kind) (net.Conn, error) {

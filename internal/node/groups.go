@@ -222,11 +222,14 @@ func (n *Node) openGroup(id store.GroupID, k shard.Keyspace) (replica, error) {
 func (n *Node) causalEvents(id store.GroupID) ap.Events {
 	log := n.cfg.Logger.With("node", n.cfg.Node, "group", id.String())
 	return ap.Events{
-		Ready: n.refresh,
+		Ready:     n.refresh,
+		Committed: n.metrics.Events.Committed,
 		Sent: func(peer string, rows int, took time.Duration) {
+			n.metrics.Events.SnapshotsSent.Add(1)
 			log.Info("a peer that was behind the log was sent a snapshot", "peer", peer, "rows", rows, "took", took)
 		},
 		Installed: func(peer string, rows, changed int, took time.Duration) {
+			n.metrics.Events.SnapshotsGot.Add(1)
 			log.Info("a snapshot was merged", "peer", peer, "rows", rows, "changed", changed, "took", took)
 		},
 		Emptied: func(held uint64) {
@@ -247,6 +250,7 @@ func (n *Node) openCP(p *parts, id store.GroupID, bootstrap []string) (*cp.Repli
 		Engine: n.engine, Mux: p.mux, Peers: calls{p.pool, id},
 		OpenLog: n.cfg.logFor(id), Timing: n.cfg.Timing.Raft, Compaction: n.cfg.Storage.Compaction,
 		Events: cp.Events{Logger: telemetry.Raft(n.cfg.Logger, "node", n.cfg.Node, "group", id.String()), Leader: func(group store.GroupID, leader string, term uint64) {
+			n.metrics.Events.Seats.Leader(group, leader)
 			n.cfg.Logger.Info("leader", "node", n.cfg.Node, "group", group.String(), "leader", leader, "term", term)
 			if n.joined.Load() {
 				n.refresh()

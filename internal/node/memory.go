@@ -39,6 +39,16 @@ func (m memory) drop(id store.GroupID) error {
 	return e.Drop(id)
 }
 
+// figures of it; zero if it is not open.
+func (m memory) figures() engine.Figures {
+	e := <-m
+	defer func() { m <- e }()
+	if e == nil {
+		return engine.Figures{}
+	}
+	return e.Figures()
+}
+
 // close ends it. No replica is open any more.
 func (m memory) close() error {
 	e := <-m

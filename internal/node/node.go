@@ -21,6 +21,7 @@ import (
 	"github.com/dialkv/dialkv/internal/link"
 	"github.com/dialkv/dialkv/internal/rpc"
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/telemetry"
 	"github.com/dialkv/dialkv/membership"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/cp"
@@ -36,7 +37,11 @@ type Node struct {
 	door   *link.Endpoint
 	http   *front.HTTP // or nil
 	book   *book
-	id     identity // Run completes it, before anything else starts
+
+	metrics *telemetry.Metrics
+	traffic rpc.Traffic
+
+	id identity // Run completes it, before anything else starts
 
 	*parts
 	*life
@@ -92,6 +97,7 @@ func Open(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{cfg: cfg, book: newBook(), life: newLife(), memory: newMemory()}
+	n.metrics = telemetry.NewMetrics(n.figures)
 	n.groups = &groups{node: n, open: make(map[store.GroupID]*group)}
 	n.deps = newDeps()
 	n.topology.Store(&shard.Topology{Node: cfg.Node})
@@ -302,7 +308,7 @@ func (n *Node) beWatched(ctx context.Context) error {
 	if n.http == nil {
 		return nil
 	}
-	w := front.Watched{Health: n.Health}
+	w := front.Watched{Health: n.Health, Metrics: n.metrics.Handler()}
 	if err := n.http.Serve(ctx, w.Handler(), slog.NewLogLogger(n.cfg.Logger.Handler(), slog.LevelError)); err != nil {
 		n.cfg.Logger.Error("the admin address is not served any more", "node", n.cfg.Node, "error", err)
 	}
@@ -310,9 +316,14 @@ func (n *Node) beWatched(ctx context.Context) error {
 }
 
 func (n *Node) services() rpc.Config {
-	return rpc.Config{Node: n, Admin: n, Panicked: func(value any, stack []byte) {
-		n.cfg.Logger.Error("a handler panicked", "value", value, "stack", string(stack))
-	}}
+	return rpc.Config{
+		Node: n, Admin: n, Traffic: &n.traffic,
+		Served: func(s rpc.Served) { n.metrics.Requests.Served(s.Keyspace, s.Op, s.Level, s.Err, s.Took) },
+		Panicked: func(value any, stack []byte) {
+			n.metrics.Events.Panics.Add(1)
+			n.cfg.Logger.Error("a handler panicked", "value", value, "stack", string(stack))
+		},
+	}
 }
 
 func (n *Node) serveRPC() error {

@@ -20,6 +20,10 @@ func (n *Node) Digest(ctx context.Context, r *kvpb.DigestRequest) (*kvpb.DigestR
 	}
 	if !r.OfBucket {
 		d, err := replica.Digests(ctx, r.After)
+		if err == nil {
+			n.metrics.Events.Scrubs.Add(1)
+			n.metrics.Events.Unreadable.Add(d.Unreadable)
+		}
 		return &kvpb.DigestResponse{Entry: d.Entry, Vector: d.Vector, Rows: d.Rows[:], Sums: d.Sums[:]}, err
 	}
 	entry, keys, err := replica.BucketKeys(ctx, r.After, int(r.Bucket))

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync/atomic"
+	"time"
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/shard"
@@ -16,7 +16,8 @@ type kv struct {
 	kvpb.UnimplementedKVServer
 	cfg     Config
 	node    Node
-	watches atomic.Int64 // open
+	traffic *Traffic
+	began   time.Time
 }
 
 // request is what reads and writes have in common.
@@ -34,6 +35,7 @@ type place struct {
 	group    store.GroupID
 	session  token.Token
 	replica  store.Replica
+	level    store.Level // of a read
 }
 
 // find resolves a request as far as it can. key is empty where the request is for
@@ -152,6 +154,8 @@ func (s *kv) Read(ctx context.Context, r *kvpb.ReadRequest) (*kvpb.ReadResponse,
 
 // read serves a read within ctx. The answer may be larger than a message.
 func (s *kv) read(ctx context.Context, r *kvpb.ReadRequest) *kvpb.ReadResponse {
+	began := s.begin()
+	defer s.traffic.Requests.Add(-1)
 	key, op := r.GetKey(), "get"
 	if r.GetLimit() > 0 || r.GetCount() {
 		key, op = "", "scan"
@@ -161,6 +165,7 @@ func (s *kv) read(ctx context.Context, r *kvpb.ReadRequest) *kvpb.ReadResponse {
 	if err == nil {
 		response, err = at.read(ctx, r)
 	}
+	s.done(&at, op, err, began)
 	if err != nil {
 		response = &kvpb.ReadResponse{Error: at.explain(op, r.GetKeyspace(), err)}
 	}
@@ -176,6 +181,7 @@ func (p *place) read(ctx context.Context, r *kvpb.ReadRequest) (*kvpb.ReadRespon
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
+	p.level = q.Level.Or(p.keyspace.Mode)
 	q.After = p.session.For(p.group, q.Level)
 	page, err := p.replica.Read(ctx, q)
 	if err != nil {
@@ -207,6 +213,8 @@ func (s *kv) Write(ctx context.Context, r *kvpb.WriteRequest) (*kvpb.WriteRespon
 
 // write serves a write within ctx. The answer may be larger than a message.
 func (s *kv) write(ctx context.Context, r *kvpb.WriteRequest) *kvpb.WriteResponse {
+	began := s.begin()
+	defer s.traffic.Requests.Add(-1)
 	var at place
 	var result store.Result
 	c, err := kvpb.FromCommand(r)
@@ -224,8 +232,10 @@ func (s *kv) write(ctx context.Context, r *kvpb.WriteRequest) *kvpb.WriteRespons
 	if err == nil {
 		result, err = at.write(ctx, c)
 	}
+	op := c.Name()
+	s.done(&at, op, err, began)
 	response := kvpb.ToResult(result)
-	response.Error = at.explain(c.Name(), r.GetKeyspace(), err)
+	response.Error = at.explain(op, r.GetKeyspace(), err)
 	response.Mode, response.KeyspaceId, response.Shard = at.mode(), at.group.Keyspace, at.group.Shard
 	return response
 }

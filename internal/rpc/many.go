@@ -28,6 +28,8 @@ const (
 // goroutine of its own, and sends the answers as they are done. When the stream
 // ends, so do the contexts of its requests; it returns when all of them have.
 func (s *kv) Many(stream grpc.BidiStreamingServer[kvpb.ManyRequest, kvpb.ManyResponse]) error {
+	s.traffic.Streams.Add(1)
+	defer s.traffic.Streams.Add(-1)
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	d := &desk{

@@ -15,7 +15,8 @@ import (
 
 type peer struct {
 	kvpb.UnimplementedPeerServer
-	node Node
+	node    Node
+	traffic *Traffic // nil where only calls are served
 }
 
 // address is what a call and the first frame of a stream begin with.
@@ -69,6 +70,8 @@ func (s *peer) Stream(stream grpc.BidiStreamingServer[kvpb.StreamFrame, kvpb.Str
 	}); err != nil {
 		return err
 	}
+	s.traffic.PeerStreams.Add(1)
+	defer s.traffic.PeerStreams.Add(-1)
 	return replica.ServeStream(stream.Context(), hello.GetFrom(), frames{stream})
 }
 

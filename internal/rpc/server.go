@@ -109,6 +109,11 @@ type Config struct {
 	// Panicked, if set, hears of a handler that panicked. The caller of that
 	// handler gets Unknown, without the stack.
 	Panicked func(value any, stack []byte)
+	// Served, if set, hears of each read and write when it has been served. It must not
+	// wait, and does not keep the error.
+	Served func(Served)
+	// Traffic, if set, is kept up to date.
+	Traffic *Traffic
 }
 
 // NewServer returns a server with the three services, and that of gRPC for health. The caller may register
@@ -126,8 +131,11 @@ func NewServer(cfg Config) *grpc.Server {
 		grpc.UnaryInterceptor(cfg.answerUnary),
 		grpc.StreamInterceptor(cfg.answerStream),
 	)
-	kvpb.RegisterKVServer(s, &kv{cfg: cfg, node: cfg.Node})
-	kvpb.RegisterPeerServer(s, &peer{node: cfg.Node})
+	if cfg.Traffic == nil {
+		cfg.Traffic = new(Traffic)
+	}
+	kvpb.RegisterKVServer(s, &kv{cfg: cfg, node: cfg.Node, traffic: cfg.Traffic, began: time.Now()})
+	kvpb.RegisterPeerServer(s, &peer{node: cfg.Node, traffic: cfg.Traffic})
 	kvpb.RegisterAdminServer(s, &admin{Admin: cfg.Admin})
 	healthpb.RegisterHealthServer(s, &health{admin: cfg.Admin})
 	return s

@@ -68,7 +68,7 @@ func TestWriteBringsWhatWasProvedOfOtherGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.open = elsewhere(20)
-	s := &kv{node: f}
+	s := &kv{node: f, traffic: new(Traffic)}
 	key := "k"
 	for i := 0; f.topology.Keyspaces[0].Shard(key) != group.Shard; i++ {
 		key += "k"

@@ -34,14 +34,14 @@ func (s *kv) Watch(r *kvpb.WatchRequest, stream grpc.ServerStreamingServer[kvpb.
 
 // watch sends changes until one cannot be had or sent.
 func (s *kv) watch(stream grpc.ServerStreamingServer[kvpb.WatchResponse], r *kvpb.WatchRequest, at *place) error {
-	if s.watches.Add(1) > maxWatches {
-		s.watches.Add(-1)
+	if s.traffic.Watches.Add(1) > maxWatches {
+		s.traffic.Watches.Add(-1)
 		return &store.Error{
 			Code: store.Overloaded, RetryAfter: time.Second,
 			Msg: fmt.Sprintf("this node serves %d watches, which is the limit", maxWatches), Try: "another member of the group, or fewer watches of larger ranges",
 		}
 	}
-	defer s.watches.Add(-1)
+	defer s.traffic.Watches.Add(-1)
 	changes, begin, err := at.watch(stream.Context(), r)
 	if err != nil {
 		return err

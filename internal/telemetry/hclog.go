@@ -1,6 +1,8 @@
 // Package telemetry turns what the rooms tell of themselves into what operators
-// read. The rooms neither log nor count; they call hooks or, where a library insists
-// on its own logger, write to one that ends here.
+// read. The rooms neither log nor keep metrics; they call hooks or, where a library insists
+// on its own logger, write to one that ends here. What they know of themselves is read when
+// somebody asks for the metrics, so that only what is over when it is over, a request and
+// how long it took, costs anything while nobody does.
 package telemetry
 
 import (

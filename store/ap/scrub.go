@@ -31,6 +31,8 @@ type Digests struct {
 	Vector string      // the same for people
 	Rows   [Buckets]uint64
 	Sums   [Buckets]uint64 // of the digests of the keys in the bucket
+	// Unreadable is how many rows do not read as ones that were written.
+	Unreadable uint64
 }
 
 // KeyDigest is of one key.
@@ -46,6 +48,9 @@ func (r *Replica) Digests(ctx context.Context, after store.Entry) (Digests, erro
 	err := r.scrub(ctx, after, func(v *view, bucket int, key KeyDigest) bool {
 		d.Rows[bucket]++
 		d.Sums[bucket] += key.Sum
+		if key.Unreadable {
+			d.Unreadable++
+		}
 		return true
 	}, func(v *view) { d.Entry, d.Vector = v.entry(), v.text() })
 	return d, err

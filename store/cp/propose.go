@@ -86,6 +86,7 @@ func (p *proposer) commit(batch []*pending) {
 	if mutant.M4 {
 		p.r.acknowledgeEarly(batch)
 	}
+	p.r.counts.entry(len(batch))
 	applying := p.r.machine.applying.next()
 	f := flight{batch: batch, future: p.ra.ApplyLog(raft.Log{Data: encode(entry)}, enqueueTimeout), over: make(chan struct{})}
 	p.inFlight <- f // the one before has ended

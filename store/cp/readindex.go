@@ -107,6 +107,7 @@ func (r *Replica) runRounds(ctx context.Context) {
 			}
 		}
 		out := r.ask(ctx)
+		r.counts.round(len(waiting), out.err)
 		for _, w := range waiting {
 			w.done <- out
 		}

@@ -45,6 +45,7 @@ type Replica struct {
 
 	confs   configurations
 	dog     *watchdog
+	counts  counts
 	raftUp  atomic.Bool
 	handing atomic.Int64 // when, by the watchdog's clock, a proposal was first refused for a transfer; 0: the last was not
 }

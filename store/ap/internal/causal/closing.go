@@ -124,6 +124,14 @@ func (c *Closures) Sum(number uint64) uint64 {
 	return 0
 }
 
+// Count is how many actors were closed.
+func (c *Closures) Count() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.ends)
+}
+
 // End is at which number an actor was closed.
 func (c *Closures) End(a Actor) (n uint64, closed bool) {
 	if c == nil {
