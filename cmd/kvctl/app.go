@@ -131,7 +131,7 @@ func (a *app) root() *cobra.Command {
 		return &store.Error{Code: store.Invalid, Msg: err.Error(), Try: cmd.CommandPath() + " --help"}
 	})
 	root.AddCommand(a.dataCommands()...)
-	root.AddCommand(a.nodeCommand(), a.netCommand(), a.keyspaceCommand(), a.explainCommand(), a.benchCommand())
+	root.AddCommand(a.nodeCommand(), a.netCommand(), a.keyspaceCommand(), a.explainCommand(), a.benchCommand(), a.doctorCommand())
 	if a.shell != nil {
 		root.AddCommand(a.statusCommand("status"))
 		root.CompletionOptions.DisableDefaultCmd = true

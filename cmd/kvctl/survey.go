@@ -89,8 +89,12 @@ func answers(ctx context.Context, c localcluster.Cluster) []*kvpb.StatusResponse
 
 // survey describes the cluster as its nodes and, if it has any, their processes do.
 func survey(ctx context.Context, c localcluster.Cluster) (clusterJSON, error) {
+	return surveyOf(c, answers(ctx, c))
+}
+
+// surveyOf is the same of answers that are there.
+func surveyOf(c localcluster.Cluster, statuses []*kvpb.StatusResponse) (clusterJSON, error) {
 	out := clusterJSON{Name: "demo", Nodes: []nodeJSON{}, Keyspaces: []keyspaceView{}}
-	statuses := answers(ctx, c)
 	for i, name := range c.Nodes() {
 		out.Nodes = append(out.Nodes, nodeOf(name, statuses[i]))
 	}
