@@ -33,7 +33,7 @@ func open(t *testing.T, w Watched) string {
 			t.Error(err)
 		}
 		if conn, err := net.Dial("tcp", h.Addr()); err == nil {
-			conn.Close()
+			_ = conn.Close()
 			t.Error("the address is still served")
 		}
 	})
@@ -95,7 +95,7 @@ func TestOtherPathsAndMethodsAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("a POST: %d", resp.StatusCode)
 	}
@@ -113,7 +113,7 @@ func TestAHeaderThatIsTooLargeIsRefused(t *testing.T) {
 	if err != nil {
 		return
 	}
-	resp.Body.Close()
+	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("%d", resp.StatusCode)
 	}
@@ -127,7 +127,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { conn.Close() })
+		t.Cleanup(func() { _ = conn.Close() })
 		_, err = io.WriteString(conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
 		return conn, err
 	}
@@ -135,7 +135,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		_ = conn.SetReadDeadline(time.Now().Add(within))
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil {
-			resp.Body.Close()
+			_ = resp.Body.Close()
 		}
 		return err
 	}
@@ -157,7 +157,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err := answer(late, 100*time.Millisecond); err == nil {
 		t.Fatalf("connection %d was served beside the others", httpConns+1)
 	}
-	held[0].Close()
+	_ = held[0].Close()
 	if err := answer(late, time.Minute); err != nil {
 		t.Errorf("after another was closed: %v", err)
 	}

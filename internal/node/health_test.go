@@ -48,7 +48,7 @@ func TestANodeTellsOverHTTPHowItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if conn, err := net.Dial("tcp", n.AdminAddr()); err == nil {
-		conn.Close()
+		_ = conn.Close()
 		t.Error("the admin address is still served after the end")
 	}
 }
