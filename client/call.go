@@ -43,6 +43,8 @@ type call struct {
 	route []string // nodes still to try, before all are tried again
 	tried []string // since the route was made
 	node  string   // of the current attempt, or of the last
+	leave permit   // to make it
+	asked bool     // an attempt was made
 
 	sent  int          // attempts that a node took up
 	maybe bool         // one of them may have been applied, and no answer has said so
@@ -101,10 +103,13 @@ func (k *call) attempt(ctx context.Context) {
 	if ctx.Err() != nil || !k.choose(ctx) {
 		return
 	}
+	k.asked = true
 	part, cancel := share(ctx)
 	defer cancel()
+	began := time.Now()
 	cc, err := k.c.conns.ready(part, endpoint{node: k.node})
 	if err != nil {
+		k.leave.done(k.verdict(part, began, unsent, err))
 		k.judge(ctx, unsent, err)
 		return
 	}
@@ -112,16 +117,34 @@ func (k *call) attempt(ctx context.Context) {
 		part = ctx // the time that would be saved is of no use to anybody else
 	}
 	came, err := k.send(part, cc, k.maybe)
+	k.leave.done(k.verdict(part, began, came, err))
 	k.judge(ctx, came, err)
 }
 
-func (k *call) judge(ctx context.Context, came reach, err error) {
-	// That our own caller did not wait, or asks for what cannot be sent, says nothing
-	// about the node.
-	own := errors.Is(ctx.Err(), context.Canceled) || came == unsent && !store.AsError(err).Retryable()
-	if came == answered || !own {
-		k.c.router.heard(k.node, came == answered)
+// verdict is what the attempt says about the node. That our own caller did not wait, or
+// asks for what cannot be sent, says nothing.
+func (k *call) verdict(ctx context.Context, began time.Time, came reach, err error) verdict {
+	switch {
+	case came == answered:
+		return heard
+	case errors.Is(ctx.Err(), context.Canceled) || came == unsent && !store.AsError(err).Retryable():
+		return nothing
 	}
+	return verdictOf(ctx, began)
+}
+
+// verdictOf is about a node that did not answer: if no time was left it need not have.
+func verdictOf(ctx context.Context, began time.Time) verdict {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nothing
+	case ctx.Err() != nil && time.Since(began) < leastShare:
+		return hushed
+	}
+	return failed
+}
+
+func (k *call) judge(ctx context.Context, came reach, err error) {
 	if came != unsent {
 		k.sent++
 	}
@@ -140,10 +163,13 @@ func (k *call) judge(ctx context.Context, came reach, err error) {
 // bound reports whether only the node of the last attempt may be asked again.
 func (k *call) bound() bool { return k.maybe && k.effect == atNode }
 
-// choose sets the node of the next attempt.
-func (k *call) choose(ctx context.Context) bool {
+// choose sets the node of the next attempt: the next of the route that may be asked.
+func (k *call) choose(ctx context.Context) (ok bool) {
 	if k.bound() {
-		return true
+		if k.leave, ok = k.c.router.peer(k.node).admit(); !ok {
+			k.shut(ctx)
+		}
+		return ok
 	}
 	if len(k.route) == 0 {
 		k.plan(ctx)
@@ -152,9 +178,25 @@ func (k *call) choose(ctx context.Context) bool {
 		k.last = &store.Error{Code: store.Unavailable, Msg: "no node is known to hold the group"}
 		return false
 	}
-	k.node, k.route = k.route[0], k.route[1:]
-	k.tried = append(k.tried, k.node)
-	return true
+	for len(k.route) > 0 {
+		node := k.route[0]
+		k.route, k.tried = k.route[1:], append(k.tried, node)
+		if k.leave, ok = k.c.router.peer(node).admit(); ok {
+			k.node = node
+			return true
+		}
+	}
+	k.shut(ctx)
+	return false
+}
+
+// shut goes on after nobody could be asked, because the circuits are open. What a node
+// has said to this call before is worth more, and so is why it could not be reached.
+func (k *call) shut(ctx context.Context) {
+	if !k.asked {
+		k.last = circuitOpen()
+	}
+	k.goOn(ctx, true, false)
 }
 
 // plan makes a new route once every member was tried; before, it asks whether
@@ -168,7 +210,9 @@ func (k *call) plan(ctx context.Context) {
 		leader = k.c.router.leader(k.group)
 	}
 	k.tried = k.tried[:0]
-	k.route = k.c.router.order(k.keyspace.Members(k.group.Shard), leader)
+	var due []string
+	k.route, due = k.c.router.order(k.keyspace.Members(k.group.Shard), leader)
+	k.c.probe(ctx, due)
 	if k.pick != nil {
 		k.route = k.pick(k.route)
 	}
@@ -254,7 +298,8 @@ func (k *call) outcome() error {
 		return nil
 	}
 	e := *k.last
-	if unheard := e.Code == store.Unavailable || e.Code == store.Unknown && k.effect == none; unheard && k.said != nil {
+	unheard := e.Code == store.Unavailable || e.Code == store.CircuitOpen || e.Code == store.Unknown && k.effect == none
+	if unheard && k.said != nil {
 		// Those who could be reached have said why; that others could not is less.
 		e = *k.said
 	}

@@ -66,6 +66,10 @@ type Config struct {
 	// that cannot be connected to, or are not the leader, do not count: they are
 	// paced by the backoff and end with the deadline.
 	Attempts int
+	// Resilience is about nodes that fail; each part of it has a default.
+	Resilience Resilience
+	// Observe is told what the client does about them.
+	Observe Observer
 }
 
 func (c Config) withDefaults() Config {
@@ -81,6 +85,7 @@ func (c Config) withDefaults() Config {
 	if c.Attempts == 0 {
 		c.Attempts = 4
 	}
+	c.Resilience = c.Resilience.withDefaults()
 	return c
 }
 
@@ -91,7 +96,7 @@ func (c Config) validate() error {
 	case c.Timeout < 0 || c.Attempts < 0:
 		return &store.Error{Code: store.Invalid, Msg: "Timeout and Attempts must not be negative"}
 	}
-	return nil
+	return c.Resilience.validate()
 }
 
 // Client is a handle on a cluster. It is safe for concurrent use.
@@ -122,7 +127,9 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if ctx.Err() != nil {
 		return nil, store.Expired(ctx, "the client to open")
 	}
-	router := newRouter(cfg.Near)
+	router := newRouter(cfg.Near, func(node string) *peer {
+		return newPeer(node, cfg.Resilience.Breaker, cfg.Observe.breaker)
+	})
 	return &Client{
 		cfg:     cfg,
 		conns:   newConns(cfg.Dial, router.addr),

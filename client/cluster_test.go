@@ -30,7 +30,7 @@ var group = store.GroupID{Keyspace: 7}
 // cluster is three nodes with the real services over connections in memory, and
 // one group whose replicas do what the test says.
 type cluster struct {
-	t     *testing.T
+	t     testing.TB
 	nodes map[string]*node
 
 	mu       sync.Mutex
@@ -73,7 +73,7 @@ func world(t *testing.T, mode store.Mode, f func(t *testing.T, w *cluster)) {
 	})
 }
 
-func newCluster(t *testing.T, mode store.Mode) *cluster {
+func newCluster(t testing.TB, mode store.Mode) *cluster {
 	w := &cluster{t: t, nodes: make(map[string]*node)}
 	names := []string{"n1", "n2", "n3"}
 	w.topology = shard.Topology{

@@ -88,16 +88,17 @@ func TestSessionBecomesWhatTheNodeMadeOfIt(t *testing.T) {
 }
 
 func TestTheNearNodeComesAfterTheLeaderAndBeforeTheOthers(t *testing.T) {
-	r := newRouter("n4")
+	r := newRouter("n4", func(node string) *peer { return newPeer(node, Breaker{}.withDefaults(), Observer{}.breaker) })
 	nodes := []string{"n1", "n2", "n3", "n4", "n5"}
-	if got := r.order(nodes, "n2"); got[0] != "n2" || got[1] != "n4" {
+	if got, _ := r.order(nodes, "n2"); got[0] != "n2" || got[1] != "n4" {
 		t.Errorf("with a leader: %v", got)
 	}
-	if got := r.order(nodes, ""); got[0] != "n4" {
+	if got, _ := r.order(nodes, ""); got[0] != "n4" {
 		t.Errorf("without: %v", got)
 	}
-	r.heard("n4", false)
-	if got := r.order(nodes, ""); got[4] != "n4" {
+	leave, _ := r.peer("n4").admit()
+	leave.done(hushed)
+	if got, _ := r.order(nodes, ""); got[4] != "n4" {
 		t.Errorf("after it was silent: %v", got)
 	}
 }

@@ -2,8 +2,8 @@ package client
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -12,24 +12,25 @@ import (
 	"github.com/dialkv/dialkv/store"
 )
 
-// suspicion is how long a node that did not answer comes last.
-const suspicion = 5 * time.Second
-
-// router remembers where groups live, who leads them and who was silent. All of
+// router remembers where groups live, who leads them and how nodes answer. All of
 // it is a hint: the nodes themselves know better, and say so.
 type router struct {
-	near   string // the node to begin with wherever it holds the group; "" if none
-	offset int    // where this client begins in every other placement, so that clients spread
+	near    string // the node to begin with wherever it holds the group; "" if none
+	offset  int    // where this client begins in every other placement, so that clients spread
+	newPeer func(node string) *peer
 
 	mu       sync.Mutex
 	topology shard.Topology
 	fetched  time.Time
 	leaders  map[store.GroupID]string
-	silent   map[string]time.Time // since when
+	peers    map[string]*peer
 }
 
-func newRouter(near string) *router {
-	return &router{near: near, offset: rand.IntN(1 << 20), leaders: make(map[store.GroupID]string), silent: make(map[string]time.Time)}
+func newRouter(near string, newPeer func(node string) *peer) *router {
+	return &router{
+		near: near, offset: rand.IntN(1 << 20), newPeer: newPeer,
+		leaders: make(map[store.GroupID]string), peers: make(map[string]*peer),
+	}
 }
 
 // known returns the topology and when it was fetched, the zero time if never.
@@ -58,6 +59,7 @@ func (r *router) learn(t shard.Topology) error {
 		return nil
 	}
 	r.topology = t
+	maps.DeleteFunc(r.peers, func(node string, _ *peer) bool { _, there := t.ByName(node); return !there })
 	for group, leader := range t.Leaders {
 		if r.leaders[group] == "" {
 			r.leaders[group] = leader
@@ -79,51 +81,75 @@ func (r *router) led(group store.GroupID, leader string) {
 	r.leaders[group] = leader
 }
 
-// heard notes whether a node answered. A seed, which has no name, is not noted.
-func (r *router) heard(node string, answered bool) {
+// peer returns the record of a node; nil of a seed, which has no name.
+func (r *router) peer(node string) *peer {
+	if node == "" {
+		return nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if answered {
-		delete(r.silent, node)
-	} else if node != "" {
-		r.silent[node] = time.Now()
+	return r.record(node)
+}
+
+// record is called with mu held.
+func (r *router) record(node string) *peer {
+	p := r.peers[node]
+	if p == nil {
+		p = r.newPeer(node)
+		r.peers[node] = p
 	}
+	return p
 }
 
 // order returns the nodes in the order in which to try them: first, then the near
-// one, then from the client's own offset on, so that it stays with one of them; and
-// those that were silent lately at the end.
-func (r *router) order(nodes []string, first string) []string {
-	out := make([]string, 0, len(nodes))
-	for i := range nodes {
-		out = append(out, nodes[(r.offset+i)%len(nodes)])
-	}
+// one, then from the client's own offset on, so that it stays with one of them; and at
+// the end those that do not answer. It also names those that are to be probed.
+func (r *router) order(nodes []string, first string) (out, due []string) {
+	out = make([]string, 0, len(nodes))
+	ranks := make([]int, 0, 8)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rank := func(node string) int {
-		switch since, silent := r.silent[node]; {
-		case silent && time.Since(since) < suspicion:
-			return 3
-		case node == first:
-			return 0
-		case node == r.near:
-			return 1
+	for i := range nodes {
+		node := nodes[(r.offset+i)%len(nodes)]
+		rank, probe := r.rank(node, first)
+		if probe {
+			due = append(due, node)
 		}
-		return 2
+		out, ranks = append(out, node), append(ranks, rank)
+		for j := len(out) - 1; j > 0 && ranks[j] < ranks[j-1]; j-- {
+			out[j], out[j-1], ranks[j], ranks[j-1] = out[j-1], out[j], ranks[j-1], ranks[j]
+		}
 	}
-	slices.SortStableFunc(out, func(a, b string) int { return rank(a) - rank(b) })
-	return out
+	return out, due
+}
+
+// rank is called with mu held.
+func (r *router) rank(node, first string) (rank int, due bool) {
+	s, due := r.record(node).standing()
+	switch {
+	case s >= suspect:
+		return 3 + int(s), due
+	case node == first:
+		return 0, due
+	case s == newly:
+		return 3, due
+	case node == r.near:
+		return 1, due
+	}
+	return 2, due
 }
 
 // endpoints are all that might know the topology, the likeliest first.
-func (c *Client) endpoints() []endpoint {
+func (c *Client) endpoints(ctx context.Context) []endpoint {
 	t, _ := c.router.known()
 	var nodes []string
 	for _, n := range t.Nodes {
 		nodes = append(nodes, n.Name)
 	}
 	var out []endpoint
-	for _, node := range c.router.order(nodes, "") {
+	order, due := c.router.order(nodes, "")
+	c.probe(ctx, due)
+	for _, node := range order {
 		out = append(out, endpoint{node: node})
 	}
 	for i := range c.cfg.Seeds {
@@ -168,7 +194,7 @@ func (c *Client) fetch(ctx context.Context, keyspace string) error {
 		return nil
 	}
 	var last error = store.Expired(ctx, "the topology")
-	for _, e := range c.endpoints() {
+	for _, e := range c.endpoints(ctx) {
 		if ctx.Err() != nil {
 			break
 		}
@@ -215,28 +241,63 @@ func (c *Client) renew(ctx context.Context, k shard.Keyspace) shard.Keyspace {
 	return k
 }
 
+// fetchFrom asks one node, whatever its circuit: somebody must know the cluster.
 func (c *Client) fetchFrom(ctx context.Context, e endpoint, keyspace string) error {
 	ctx, cancel := share(ctx)
 	defer cancel()
+	var leave permit
+	if p := c.router.peer(e.node); p != nil {
+		leave, _ = p.admit()
+	}
+	began := time.Now()
+	v, err := c.ask(ctx, e, keyspace)
+	switch {
+	case v != heard:
+		v = verdictOf(ctx, began)
+	case !leave.probe():
+		v = nothing // that it answers here does not mean that it serves
+	}
+	leave.done(v)
+	return err
+}
+
+func (c *Client) ask(ctx context.Context, e endpoint, keyspace string) (verdict, error) {
 	cc, err := c.conns.ready(ctx, e)
 	if err != nil {
-		c.router.heard(e.node, false)
-		return err
+		return failed, err
 	}
 	response := &kvpb.TopologyResponse{}
 	if _, err := cc.invoke(ctx, e, kvpb.KV_Topology_FullMethodName, &kvpb.TopologyRequest{Keyspace: keyspace}, response); err != nil {
-		c.router.heard(e.node, false)
-		return asRead(store.AsError(err))
+		return failed, asRead(store.AsError(err))
 	}
 	t, err := kvpb.FromTopology(response)
 	if err != nil {
-		return err
+		return heard, err
 	}
 	if err := c.router.learn(t); err != nil {
-		return err
+		return heard, err
 	}
 	if response.GetError() != nil {
-		return kvpb.FromError(response.GetError())
+		return heard, kvpb.FromError(response.GetError())
 	}
-	return nil
+	return heard, nil
+}
+
+// probe finds out, beside the caller, whether nodes whose circuits were open for long
+// enough are back.
+func (c *Client) probe(ctx context.Context, due []string) {
+	for _, node := range due {
+		p := c.router.peer(node)
+		if !c.part(func() {
+			defer p.probed()
+			for leave, ok := p.probe(0); ok && leave.probe(); leave, ok = p.probe(never) {
+				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leastShare)
+				v, _ := c.ask(ctx, endpoint{node: node}, "")
+				cancel()
+				leave.done(v)
+			}
+		}) {
+			p.probed()
+		}
+	}
 }

@@ -1,0 +1,21 @@
+package client
+
+// Observer is told what a client does about what does not work. Each function may be
+// nil. They are called from the goroutines of the calls, several at once, and must return
+// soon: a call waits for them. They must not call the client.
+type Observer struct {
+	// Breaker is told each change of a node's circuit.
+	Breaker func(BreakerEvent)
+}
+
+// BreakerEvent is a change of a node's circuit.
+type BreakerEvent struct {
+	Node     string
+	From, To CircuitState
+}
+
+func (o Observer) breaker(e BreakerEvent) {
+	if o.Breaker != nil {
+		o.Breaker(e)
+	}
+}
