@@ -3,28 +3,16 @@ package client
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
 	"github.com/failsafe-go/failsafe-go/retrypolicy"
 
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/store"
 )
-
-// Backoff is decorrelated jitter: each wait is drawn between the least and three
-// times the wait before (Brooker, "Exponential Backoff And Jitter", 2015).
-const (
-	leastBackoff = 10 * time.Millisecond
-	mostBackoff  = time.Second
-)
-
-// backoff returns the wait that follows a wait of last.
-func backoff(last time.Duration) time.Duration {
-	return min(mostBackoff, leastBackoff+rand.N(max(3*last, 2*leastBackoff)))
-}
 
 // call is one operation on one group, over all its attempts. It belongs to the
 // goroutine that runs it.
@@ -44,14 +32,18 @@ type call struct {
 	tried []string // since the route was made
 	node  string   // of the current attempt, or of the last
 	leave permit   // to make it
+	hall  hall     // where it has a place meanwhile
 	asked bool     // an attempt was made
+	seeks bool     // a node that was asked knows no leader
 
 	sent  int          // attempts that a node took up
+	paid  int          // of which so many may be followed by another
 	maybe bool         // one of them may have been applied, and no answer has said so
 	last  *store.Error // of the last attempt; nil once one succeeded
 	said  *store.Error // by a replica that could not serve the level or the session; nil if none did
 	again bool         // another attempt may help and does no harm
-	wait  time.Duration
+	waits int
+	wait  time.Duration // the last of them, as it was drawn
 	delay time.Duration
 }
 
@@ -77,6 +69,7 @@ func newRetry() failsafe.Executor[*call] {
 // run makes attempts until one succeeds, none can help, or ctx ends.
 func (k *call) run(ctx context.Context) error {
 	k.last = store.Expired(ctx, "a first attempt")
+	k.c.budget.calls.Add(1)
 	if k.attempt(ctx); k.again {
 		k.retry(ctx)
 	}
@@ -103,6 +96,11 @@ func (k *call) attempt(ctx context.Context) {
 	if ctx.Err() != nil || !k.choose(ctx) {
 		return
 	}
+	if err := k.hall.enter(ctx); err != nil {
+		k.crowded(store.AsError(err))
+		return
+	}
+	defer k.hall.exit()
 	k.asked = true
 	part, cancel := share(ctx)
 	defer cancel()
@@ -163,10 +161,25 @@ func (k *call) judge(ctx context.Context, came reach, err error) {
 // bound reports whether only the node of the last attempt may be asked again.
 func (k *call) bound() bool { return k.maybe && k.effect == atNode }
 
+// seek reports whether the call may look for the leader itself. Where there is none,
+// each call would ask all members over and over: so one does it for all.
+func (k *call) seek() bool {
+	if leader := k.c.router.leader(k.group); leader != "" {
+		k.redirect(leader)
+		return true
+	}
+	return k.c.router.seek(k.group)
+}
+
 // choose sets the node of the next attempt: the next of the route that may be asked.
 func (k *call) choose(ctx context.Context) (ok bool) {
+	if k.seeks && !k.seek() {
+		k.goOn(ctx, true, false)
+		return false
+	}
+	k.seeks = false
 	if k.bound() {
-		if k.leave, ok = k.c.router.peer(k.node).admit(); !ok {
+		if k.leave, k.hall, ok = k.c.router.admit(k.node, k.group.Keyspace); !ok {
 			k.shut(ctx)
 		}
 		return ok
@@ -181,13 +194,21 @@ func (k *call) choose(ctx context.Context) (ok bool) {
 	for len(k.route) > 0 {
 		node := k.route[0]
 		k.route, k.tried = k.route[1:], append(k.tried, node)
-		if k.leave, ok = k.c.router.peer(node).admit(); ok {
+		if k.leave, k.hall, ok = k.c.router.admit(node, k.group.Keyspace); ok {
 			k.node = node
 			return true
 		}
 	}
 	k.shut(ctx)
 	return false
+}
+
+// crowded goes on after an attempt that found no place: to another node, if one will do.
+// Who has waited for a place has waited long enough.
+func (k *call) crowded(err *store.Error) {
+	k.leave.done(nothing)
+	k.last = err
+	k.delay, k.again = 0, len(k.route) > 0 && !k.bound() && k.effect != named
 }
 
 // shut goes on after nobody could be asked, because the circuits are open. What a node
@@ -249,7 +270,9 @@ func (k *call) refused(ctx context.Context, err *store.Error) {
 	switch {
 	case err.Code == store.NotLeader:
 		k.sent--
-		k.goOn(ctx, true, k.redirect(err.Leader))
+		known := k.redirect(err.Leader)
+		k.seeks = !known
+		k.goOn(ctx, true, known)
 	case err.Code == store.NotReplicated || lost:
 		// It is there, or on its way, and asking again does not make it spread.
 	default:
@@ -279,17 +302,29 @@ func (k *call) goOn(ctx context.Context, retryable, atOnce bool) {
 	if !retryable || k.sent >= k.c.cfg.Attempts || k.maybe && k.effect == unnamed {
 		return
 	}
-	k.again, k.delay = true, 0
-	if atOnce {
+	if k.delay = 0; !atOnce && !k.pause(ctx) {
 		return
 	}
-	k.wait = backoff(k.wait)
+	if k.sent > k.paid { // what nobody took up costs nobody anything
+		if !k.c.budget.retry() {
+			return
+		}
+		k.paid = k.sent
+	}
+	k.again = true
+}
+
+// pause sets the delay before another attempt, if there is time for one.
+func (k *call) pause(ctx context.Context) bool {
+	k.wait = k.c.cfg.Resilience.Backoff.wait(k.waits, k.wait)
+	k.waits++
 	k.delay = max(k.wait, k.last.RetryAfter)
 	if deadline, ok := ctx.Deadline(); ok {
 		left := time.Until(deadline)
 		k.delay = max(min(k.delay, left/2), k.last.RetryAfter)
-		k.again = left > 2*leastBackoff && k.delay < left
+		return left > 2*leastBackoff && k.delay < left
 	}
+	return true
 }
 
 // outcome is the one outcome of all attempts.
@@ -310,6 +345,9 @@ func (k *call) outcome() error {
 	// A failed condition, or that there is no such lease, is the group's answer to
 	// this number, whichever attempt it was that arrived.
 	decided := (e.Code == store.Conflict || e.Code == store.NotFound) && k.effect == named
+	if mutant.M38 && (e.Code == store.Unavailable || e.Code == store.NotLeader) {
+		decided = true
+	}
 	if k.maybe && !e.MaybeApplied() && !decided {
 		return &store.Error{
 			Code: store.Unknown, Op: e.Op, Keyspace: e.Keyspace, Group: e.Group, Node: e.Node,

@@ -106,6 +106,7 @@ type Client struct {
 	router  *router
 	session *Session // of calls that name no other
 	retry   failsafe.Executor[*call]
+	budget  *budget
 	refresh chan struct{} // held by whoever fetches the topology
 	closed  chan struct{}
 	close   sync.Once
@@ -127,7 +128,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if ctx.Err() != nil {
 		return nil, store.Expired(ctx, "the client to open")
 	}
-	router := newRouter(cfg.Near, func(node string) *peer {
+	router := newRouter(cfg.Near, cfg.Resilience.Bulkhead, func(node string) *peer {
 		return newPeer(node, cfg.Resilience.Breaker, cfg.Observe.breaker)
 	})
 	return &Client{
@@ -136,6 +137,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		router:  router,
 		session: &Session{},
 		retry:   newRetry(),
+		budget:  newBudget(cfg.Resilience.Budget),
 		refresh: make(chan struct{}, 1),
 		closed:  make(chan struct{}),
 		groups:  make(map[store.GroupID]*numbers),

@@ -12,7 +12,17 @@ import (
 // Resilience is how a client deals with what does not work. A zero value in it is the
 // default.
 type Resilience struct {
+	Backoff Backoff
+	// Budget is how many retries all calls of the client may make, as a share of the
+	// calls; 0.2 if zero, none if negative. A call that may not retry ends with the error
+	// it has. Attempts that no node took up are not counted, nor those that a node
+	// refused because another leads.
+	Budget  float64
 	Breaker Breaker // of each node
+	// Bulkhead is of each node and keyspace. With all places taken a read, and a write of
+	// an ap keyspace, goes to another node; any other call ends with Overloaded, and
+	// nothing was sent.
+	Bulkhead Bulkhead
 }
 
 // Breaker is a circuit breaker. There is one for each node, never one for the cluster.
@@ -42,12 +52,18 @@ type Breaker struct {
 }
 
 func (r Resilience) withDefaults() Resilience {
+	r.Backoff = r.Backoff.withDefaults()
+	r.Budget = cmp.Or(r.Budget, 0.2)
 	r.Breaker = r.Breaker.withDefaults()
+	r.Bulkhead = r.Bulkhead.withDefaults()
 	return r
 }
 
 func (r Resilience) validate() error {
-	return r.Breaker.validate()
+	if !(r.Budget <= 1) {
+		return invalid("Resilience.Budget is a share of the calls, 1 at most", "0.2")
+	}
+	return cmp.Or(r.Backoff.validate(), r.Breaker.validate(), r.Bulkhead.validate())
 }
 
 func (b Breaker) withDefaults() Breaker {

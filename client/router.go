@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/failsafe-go/failsafe-go/bulkhead"
+
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/store"
@@ -19,17 +21,21 @@ type router struct {
 	offset  int    // where this client begins in every other placement, so that clients spread
 	newPeer func(node string) *peer
 
+	bulkhead Bulkhead
+
 	mu       sync.Mutex
 	topology shard.Topology
 	fetched  time.Time
 	leaders  map[store.GroupID]string
+	sought   map[store.GroupID]time.Time // when somebody last looked for its leader
 	peers    map[string]*peer
+	halls    map[place]bulkhead.Bulkhead[any]
 }
 
-func newRouter(near string, newPeer func(node string) *peer) *router {
+func newRouter(near string, b Bulkhead, newPeer func(node string) *peer) *router {
 	return &router{
-		near: near, offset: rand.IntN(1 << 20), newPeer: newPeer,
-		leaders: make(map[store.GroupID]string), peers: make(map[string]*peer),
+		near: near, bulkhead: b, halls: make(map[place]bulkhead.Bulkhead[any]), offset: rand.IntN(1 << 20), newPeer: newPeer,
+		leaders: make(map[store.GroupID]string), peers: make(map[string]*peer), sought: make(map[store.GroupID]time.Time),
 	}
 }
 
@@ -60,6 +66,11 @@ func (r *router) learn(t shard.Topology) error {
 	}
 	r.topology = t
 	maps.DeleteFunc(r.peers, func(node string, _ *peer) bool { _, there := t.ByName(node); return !there })
+	maps.DeleteFunc(r.halls, func(p place, _ bulkhead.Bulkhead[any]) bool {
+		_, node := t.ByName(p.node)
+		_, keyspace := t.KeyspaceByID(p.keyspace)
+		return !node || !keyspace
+	})
 	for group, leader := range t.Leaders {
 		if r.leaders[group] == "" {
 			r.leaders[group] = leader
@@ -81,6 +92,21 @@ func (r *router) led(group store.GroupID, leader string) {
 	r.leaders[group] = leader
 }
 
+// seekEvery is how often somebody looks for a leader that nobody knows.
+const seekEvery = 50 * time.Millisecond
+
+// seek reports whether nobody has looked for the leader of the group just now. The
+// caller will.
+func (r *router) seek(group store.GroupID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.sought[group]) < seekEvery {
+		return false
+	}
+	r.sought[group] = time.Now()
+	return true
+}
+
 // peer returns the record of a node; nil of a seed, which has no name.
 func (r *router) peer(node string) *peer {
 	if node == "" {
@@ -89,6 +115,16 @@ func (r *router) peer(node string) *peer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.record(node)
+}
+
+// admit asks for the permit to make an attempt at a node, and says where there is a place
+// for it.
+func (r *router) admit(node string, keyspace uint64) (permit, hall, bool) {
+	r.mu.Lock()
+	p, h := r.record(node), r.hall(place{node, keyspace})
+	r.mu.Unlock()
+	leave, ok := p.admit()
+	return leave, h, ok
 }
 
 // record is called with mu held.

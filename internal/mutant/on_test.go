@@ -40,6 +40,7 @@ func TestOneSwitchFollowsTheEnvironment(t *testing.T) {
 		"M35": M35,
 		"M36": M36,
 		"M37": M37,
+		"M38": M38,
 		"M39": M39, "M40": M40, "M41": M41, "M42": M42, "M43": M43, "M44": M44, "M45": M45,
 	}
 	if len(on) != len(Names) {

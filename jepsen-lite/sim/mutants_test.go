@@ -96,6 +96,9 @@ var table = []planted{
 	{"M35", plan{Workload: "delete", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal"}},
 	// Who has seen a task, and that it is gone, must not miss the post that came before.
 	{"M37", plan{Workload: "across", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal"}},
+	// A leader must die with a write that others hold, and nobody follow it in time: late
+	// links leave it the time.
+	{"M38", plan{Workload: "register", Faults: []string{"kill"}, Length: 2 * time.Minute, Rate: 200, Latency: 20 * time.Millisecond}, []string{"linearizable", "durability"}},
 	// A delete must meet an increment on its way, of an actor of whom all know an older one.
 	{"M36", plan{Workload: "counter", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"counter", "convergence"}},
 	{"M40", plan{Workload: "ap-ttl", Length: time.Minute}, []string{"ttl"}},
