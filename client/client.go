@@ -107,6 +107,7 @@ type Client struct {
 	session *Session // of calls that name no other
 	retry   failsafe.Executor[*call]
 	budget  *budget
+	seen    seen          // for LastSeen
 	refresh chan struct{} // held by whoever fetches the topology
 	closed  chan struct{}
 	close   sync.Once

@@ -621,3 +621,45 @@ func ExampleKeyspace_Observe() {
 	// first leads
 	// nobody leads
 }
+
+func ExamplePrefer() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := open(ctx)
+	defer c.Close()
+	orders := c.Keyspace("orders")
+
+	_, err := orders.Put(ctx, "o18", []byte("sent"))
+	check(err)
+	item, err := orders.Get(ctx, "o18", client.Prefer(
+		client.Try(client.Strong, 5*time.Second), // a second or less, in earnest
+		client.Try(client.Eventual, time.Second),
+		client.LastSeen(time.Hour),
+		client.Static([]byte("unknown")),
+	))
+	check(err)
+	if item.Degraded {
+		log.Printf("answered by %s, at level %v, %v old", item.Fallback, item.Proof.Served, item.Age)
+	}
+	fmt.Printf("%s, degraded: %v\n", item.Value, item.Degraded)
+	// Output: sent, degraded: false
+}
+
+func ExampleResilience() {
+	cfg := client.Config{
+		Seeds: []string{"127.0.0.1:7400"},
+		Resilience: client.Resilience{
+			Backoff:  client.Backoff{Kind: client.FullJitter, Most: 200 * time.Millisecond},
+			Budget:   0.1,
+			Breaker:  client.Breaker{Rate: 0.3, Open: 2 * time.Second},
+			Bulkhead: client.Bulkhead{Calls: 64},
+		},
+		Observe: client.Observer{
+			Breaker: func(e client.BreakerEvent) { log.Printf("circuit of %s: %s", e.Node, e.To) },
+		},
+	}
+	c, err := client.Open(context.Background(), cfg)
+	check(err)
+	check(c.Close())
+	// Output:
+}

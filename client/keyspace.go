@@ -33,6 +33,11 @@ type Item struct {
 	// that answered: 0 if it stays; nil if all stay.
 	Remaining []time.Duration
 	Proof     store.Proof
+	// Degraded says that it was answered by a later step of Prefer, and Fallback by which
+	// kind. Age is how old the value of a LastSeen is, counted from before it was asked for.
+	Degraded bool
+	Fallback FallbackKind
+	Age      time.Duration
 }
 
 // Result is what a write did. With a Conflict, Found, Value and Revision are what
@@ -70,7 +75,18 @@ func (k *Keyspace) Policy(ctx context.Context) (store.Policy, error) {
 
 // Get reads a key. That it is absent is an answer, not an error: Found is false.
 func (k *Keyspace) Get(ctx context.Context, key string, opts ...Option) (Item, error) {
-	page, err := k.Read(ctx, store.Query{Key: key}, opts...)
+	o, err := k.c.getOptions(opts)
+	switch {
+	case err != nil:
+		return Item{Key: key}, err
+	case o.prefer != nil:
+		return k.prefer(ctx, key, o)
+	}
+	return k.get(ctx, key, o)
+}
+
+func (k *Keyspace) get(ctx context.Context, key string, o options) (Item, error) {
+	page, err := k.readWith(ctx, store.Query{Key: key}, o)
 	if len(page.Items) > 0 {
 		return itemOf(page, page.Items[0]), err
 	}
@@ -128,6 +144,10 @@ func (k *Keyspace) Read(ctx context.Context, q store.Query, opts ...Option) (sto
 	if err != nil {
 		return store.Page{}, err
 	}
+	return k.readWith(ctx, q, o)
+}
+
+func (k *Keyspace) readWith(ctx context.Context, q store.Query, o options) (store.Page, error) {
 	if o.level != store.LevelDefault {
 		q.Level, q.Bound = o.level, o.bound
 	}
@@ -143,7 +163,7 @@ func (k *Keyspace) Read(ctx context.Context, q store.Query, opts ...Option) (sto
 		return k.readAt(ctx, q, 0, o.session)
 	}
 	var page store.Page
-	err = k.routed(ctx, func(ks shard.Keyspace) error {
+	err := k.routed(ctx, func(ks shard.Keyspace) error {
 		n, err := oneShard(ks, q, o.shard)
 		if err == nil {
 			page, err = k.page(ctx, ks, n, q, o.session)

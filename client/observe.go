@@ -6,6 +6,14 @@ package client
 type Observer struct {
 	// Breaker is told each change of a node's circuit.
 	Breaker func(BreakerEvent)
+	// Fallback is told each Get that a later step of Prefer answered, not as well.
+	Fallback func(FallbackEvent)
+}
+
+// FallbackEvent is a degraded answer.
+type FallbackEvent struct {
+	Keyspace string
+	Kind     FallbackKind
 }
 
 // BreakerEvent is a change of a node's circuit.
@@ -17,5 +25,11 @@ type BreakerEvent struct {
 func (o Observer) breaker(e BreakerEvent) {
 	if o.Breaker != nil {
 		o.Breaker(e)
+	}
+}
+
+func (o Observer) fallback(e FallbackEvent) {
+	if o.Fallback != nil {
+		o.Fallback(e)
 	}
 }

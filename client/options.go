@@ -16,6 +16,7 @@ type options struct {
 	timeout  time.Duration
 	level    store.Level // reads
 	bound    time.Duration
+	prefer   []Step  // gets; nil: no list
 	shard    *uint32 // of what goes over a range
 	progress bool    // watches
 	since    *string // watches of ap keyspaces
@@ -126,6 +127,17 @@ func (c *Client) options(opts []Option) (options, error) {
 }
 
 func (c *Client) readOptions(opts []Option) (options, error) {
+	o, err := c.getOptions(opts)
+	if err == nil && o.prefer != nil {
+		err = noList()
+	}
+	return o, err
+}
+
+// noList is for everything but a Get.
+func noList() *store.Error { return invalid("a list of steps is for a Get", "client.At") }
+
+func (c *Client) getOptions(opts []Option) (options, error) {
 	o, err := c.options(opts)
 	switch {
 	case err != nil:
@@ -147,6 +159,8 @@ func (c *Client) writeOptions(opts []Option) (options, error) {
 	case err != nil:
 	case o.level != store.LevelDefault:
 		err = invalid("a write has no level, it was given "+o.level.String(), "a read at that level in the same session")
+	case o.prefer != nil:
+		err = noList()
 	case o.progress:
 		err = invalid("a write has no notices of progress", "client.Progress with a Watch")
 	case o.since != nil:
@@ -159,7 +173,7 @@ func (c *Client) writeOptions(opts []Option) (options, error) {
 
 func (c *Client) watchOptions(opts []Option) (options, error) {
 	o, err := c.options(opts)
-	if err == nil && (o.level != store.LevelDefault || o.write.set() || o.anywhere) {
+	if err == nil && (o.level != store.LevelDefault || o.prefer != nil || o.write.set() || o.anywhere) {
 		err = invalid("a watch has no level, and nothing that belongs to a write or a restore", "")
 	}
 	return o, err
@@ -167,7 +181,7 @@ func (c *Client) watchOptions(opts []Option) (options, error) {
 
 func (c *Client) snapshotOptions(opts []Option) (options, error) {
 	o, err := c.options(opts)
-	if err == nil && (o.session != c.session || o.level != store.LevelDefault || o.shard != nil || o.progress || o.since != nil || o.write.set()) {
+	if err == nil && (o.session != c.session || o.level != store.LevelDefault || o.prefer != nil || o.shard != nil || o.progress || o.since != nil || o.write.set()) {
 		err = invalid("a snapshot has a timeout, and nothing that belongs to a read, a watch or a write", "")
 	}
 	return o, err

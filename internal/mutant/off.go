@@ -35,7 +35,7 @@ const (
 	M35 = false // ap: the context of an lww read covers the winner only → causal
 	M36 = false // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
 	M37 = false // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
-	M38 = false // client: a write that may have arrived, and then found nobody, is reported as failed → linearizable
+	M38 = false // client: a write that may have arrived, and then found nobody, is reported as failed → outcomes, linearizable
 	M39 = false // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
 	M40 = false // ap: the end of a TTL takes whatever the key holds by then → ttl
 	M41 = false // ap: a value is hidden by the clock of who reads when its TTL is over, and not deleted → ttl

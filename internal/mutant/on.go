@@ -44,7 +44,7 @@ var (
 	M35 = name == "M35" // ap: the context of an lww read covers the winner only → causal
 	M36 = name == "M36" // ap: a counter's sum is folded at once, and a delete takes it whole or not → counter
 	M37 = name == "M37" // what a group's writes depend on elsewhere is told with values only, not with deletes → causal
-	M38 = name == "M38" // client: a write that may have arrived, and then found nobody, is reported as failed → linearizable
+	M38 = name == "M38" // client: a write that may have arrived, and then found nobody, is reported as failed → outcomes, linearizable
 	M39 = name == "M39" // ap: a replica takes writes until it leaves, and leaves before the others hold them → durability
 	M40 = name == "M40" // ap: the end of a TTL takes whatever the key holds by then → ttl
 	M41 = name == "M41" // ap: a value is hidden by the clock of who reads when its TTL is over, and not deleted → ttl

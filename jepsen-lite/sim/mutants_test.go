@@ -98,7 +98,7 @@ var table = []planted{
 	{"M37", plan{Workload: "across", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"causal"}},
 	// A leader must die with a write that others hold, and nobody follow it in time: late
 	// links leave it the time.
-	{"M38", plan{Workload: "register", Faults: []string{"kill"}, Length: 2 * time.Minute, Rate: 200, Latency: 20 * time.Millisecond}, []string{"linearizable", "durability"}},
+	{"M38", plan{Workload: "register", Faults: []string{"kill"}, Length: 2 * time.Minute, Rate: 200, Latency: 20 * time.Millisecond}, []string{"outcomes", "linearizable"}},
 	// A delete must meet an increment on its way, of an actor of whom all know an older one.
 	{"M36", plan{Workload: "counter", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 200}, []string{"counter", "convergence"}},
 	{"M40", plan{Workload: "ap-ttl", Length: time.Minute}, []string{"ttl"}},
