@@ -107,7 +107,8 @@ type Client struct {
 	session *Session // of calls that name no other
 	retry   failsafe.Executor[*call]
 	budget  *budget
-	seen    seen          // for LastSeen
+	seen    seen // for LastSeen
+	flights flights
 	refresh chan struct{} // held by whoever fetches the topology
 	closed  chan struct{}
 	close   sync.Once

@@ -258,14 +258,29 @@ func (c *Client) read(ctx context.Context, ks shard.Keyspace, group store.GroupI
 	if err != nil {
 		return page, err
 	}
+	if q.Page != "" {
+		// What the session has seen was asked for with the first page. The view stays
+		// as it was, whatever the session has written since.
+		tok = nil
+	}
+	if c.shared(q) {
+		page, err = c.readShared(ctx, ks, group, q, s, tok)
+	} else {
+		page, err = c.readOne(ctx, ks, group, q, tok)
+	}
+	if err != nil {
+		return store.Page{}, err
+	}
+	t, _ := c.router.known()
+	return page, s.read(t, answer{group, page.Entry, page.Deps, tok, q.Level})
+}
+
+func (c *Client) readOne(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte) (page store.Page, err error) {
 	k := &call{c: c, op: "get", keyspace: ks, group: group, toLeader: ledBest(q.Level.Or(ks.Mode), ks.Mode)}
 	if q.Scan() {
 		k.op = "scan"
 	}
 	if q.Page != "" {
-		// What the session has seen was asked for with the first page. The view stays
-		// as it was, whatever the session has written since.
-		tok = nil
 		if k.pick, err = c.keeper(ctx, q.Page); err != nil {
 			return page, err
 		}
@@ -282,8 +297,7 @@ func (c *Client) read(ctx context.Context, ks shard.Keyspace, group store.GroupI
 	if err := k.run(ctx); err != nil {
 		return store.Page{}, err
 	}
-	t, _ := c.router.known()
-	return page, s.read(t, answer{group, page.Entry, page.Deps, tok, q.Level})
+	return page, nil
 }
 
 func (c *Client) write(ctx context.Context, ks shard.Keyspace, group store.GroupID, cmd store.Command, s *Session) (result store.Result, err error) {

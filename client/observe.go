@@ -8,6 +8,8 @@ type Observer struct {
 	Breaker func(BreakerEvent)
 	// Fallback is told each Get that a later step of Prefer answered, not as well.
 	Fallback func(FallbackEvent)
+	// Joined is told each read that got the answer of another one.
+	Joined func(keyspace string)
 }
 
 // FallbackEvent is a degraded answer.
@@ -31,5 +33,11 @@ func (o Observer) breaker(e BreakerEvent) {
 func (o Observer) fallback(e FallbackEvent) {
 	if o.Fallback != nil {
 		o.Fallback(e)
+	}
+}
+
+func (o Observer) joined(keyspace string) {
+	if o.Joined != nil {
+		o.Joined(keyspace)
 	}
 }

@@ -23,6 +23,10 @@ type Resilience struct {
 	// an ap keyspace, goes to another node; any other call ends with Overloaded, and
 	// nothing was sent.
 	Bulkhead Bulkhead
+	// NoSingleFlight makes every read a call of its own. Else one that is eventual, or
+	// bounded, waits for an identical one that is in progress, where its level allows
+	// the answer.
+	NoSingleFlight bool
 }
 
 // Breaker is a circuit breaker. There is one for each node, never one for the cluster.

@@ -28,6 +28,7 @@ const (
 	M27 = false // membership: a node looks for its peers once and never again → TestCutHealsByItself
 	M28 = false // ap: a coordinator counts itself twice towards w → staleness
 	M29 = false // ap: a value that comes late is written again under a new dot → versions, causal
+	M30 = false // client: a strong read takes the answer of one that began before it → TestStrongReadJoinsNothing
 	M31 = false // cp: a new leader does not wait for an entry of its own term → linearizable
 	M32 = false // ap: the session's token is waited for by reads, not by writes → monotonic-writes, writes-follow-reads
 	M33 = false // ap: a bounded read counts what its members' present actors wrote, not what they hold → staleness

@@ -37,6 +37,7 @@ var (
 	M27 = name == "M27" // membership: a node looks for its peers once and never again → TestCutHealsByItself
 	M28 = name == "M28" // ap: a coordinator counts itself twice towards w → staleness
 	M29 = name == "M29" // ap: a value that comes late is written again under a new dot → versions, causal
+	M30 = name == "M30" // client: a strong read takes the answer of one that began before it → TestStrongReadJoinsNothing
 	M31 = name == "M31" // cp: a new leader does not wait for an entry of its own term → linearizable
 	M32 = name == "M32" // ap: the session's token is waited for by reads, not by writes → monotonic-writes, writes-follow-reads
 	M33 = name == "M33" // ap: a bounded read counts what its members' present actors wrote, not what they hold → staleness

@@ -33,6 +33,7 @@ func TestOneSwitchFollowsTheEnvironment(t *testing.T) {
 		"M27": M27,
 		"M28": M28,
 		"M29": M29,
+		"M30": M30,
 		"M31": M31,
 		"M32": M32,
 		"M33": M33,

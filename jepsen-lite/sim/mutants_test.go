@@ -115,6 +115,7 @@ var table = []planted{
 var missed = map[string]string{
 	"M23": "a non-voter is one for a moment only, while a node enters: too short to stand by a leader that was cut off; TestNonVoterIsNotCountedInAReadIndex of store/cp catches it",
 	"M27": "replicas find each other by the catalog and dial by name: gossip moves no data, so a cluster that lost sight of itself converges all the same; TestCutHealsByItself of membership catches it",
+	"M30": "each process of a workload has a client of its own and makes one call at a time, so that no two reads of one client are in progress: TestStrongReadJoinsNothing of client catches it",
 	"M39": "the write must be taken by a node in the milliseconds in which it leaves and reach nobody, and a node that is cut off cannot leave: caught in 1 of 8 long runs; TestNothingIsLostOrStaleWhileMembersComeAndGo of store/ap catches it",
 	"M44": "a power cut must come in the milliseconds in which all of a majority but the leader has an entry on disk, and those who lack it must then elect one of them: caught in 0 of 3 long runs; TestNothingIsToldOfAnEntryBeforeTheLeadersDiskHasIt of store/cp catches it",
 	"M45": "an actor is closed every few seconds and long after its last write is everywhere, unless it ended in the very second in which that was under way; TestActorIsNotClosedWhileAMemberLacksSomethingOfIt of store/ap catches it",
