@@ -67,7 +67,11 @@ func newRetry() failsafe.Executor[*call] {
 }
 
 // run makes attempts until one succeeds, none can help, or ctx ends.
-func (k *call) run(ctx context.Context) error {
+func (k *call) run(ctx context.Context) (err error) {
+	if told := k.c.cfg.Observe.Call; told != nil {
+		began := time.Now()
+		defer func() { told(CallEvent{k.op, k.keyspace.Name, time.Since(began), err}) }()
+	}
 	k.last = store.Expired(ctx, "a first attempt")
 	k.c.budget.calls.Add(1)
 	if k.attempt(ctx); k.again {
@@ -143,6 +147,9 @@ func verdictOf(ctx context.Context, began time.Time) verdict {
 }
 
 func (k *call) judge(ctx context.Context, came reach, err error) {
+	if told := k.c.cfg.Observe.Attempt; told != nil {
+		told(AttemptEvent{k.op, k.keyspace.Name, k.node, k.failureOf(err)})
+	}
 	if came != unsent {
 		k.sent++
 	}
@@ -207,6 +214,9 @@ func (k *call) choose(ctx context.Context) (ok bool) {
 // Who has waited for a place has waited long enough.
 func (k *call) crowded(err *store.Error) {
 	k.leave.done(nothing)
+	if err.Code == store.Overloaded {
+		k.c.cfg.Observe.rejected(k.node, k.keyspace.Name)
+	}
 	k.last = err
 	k.delay, k.again = 0, len(k.route) > 0 && !k.bound() && k.effect != named
 }
@@ -306,7 +316,9 @@ func (k *call) goOn(ctx context.Context, retryable, atOnce bool) {
 		return
 	}
 	if k.sent > k.paid { // what nobody took up costs nobody anything
-		if !k.c.budget.retry() {
+		allowed := k.c.budget.retry()
+		tell(k.c.cfg.Observe.Retry, RetryEvent{k.op, k.keyspace.Name, k.delay, !allowed})
+		if !allowed {
 			return
 		}
 		k.paid = k.sent

@@ -131,7 +131,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, store.Expired(ctx, "the client to open")
 	}
 	router := newRouter(cfg.Near, cfg.Resilience.Bulkhead, func(node string) *peer {
-		return newPeer(node, cfg.Resilience.Breaker, cfg.Observe.breaker)
+		return newPeer(node, cfg.Resilience.Breaker, cfg.Observe.Breaker)
 	})
 	return &Client{
 		cfg:     cfg,

@@ -154,7 +154,7 @@ func (k *Keyspace) mark(item Item, first, s Step, i int) Item {
 	if s.kind != FallbackLevel {
 		item.Proof.Served = store.LevelDefault
 	}
-	k.c.cfg.Observe.fallback(FallbackEvent{Keyspace: k.name, Kind: s.kind})
+	tell(k.c.cfg.Observe.Fallback, FallbackEvent{Keyspace: k.name, Kind: s.kind})
 	return item
 }
 

@@ -88,7 +88,7 @@ func TestSessionBecomesWhatTheNodeMadeOfIt(t *testing.T) {
 }
 
 func TestTheNearNodeComesAfterTheLeaderAndBeforeTheOthers(t *testing.T) {
-	r := newRouter("n4", Bulkhead{}.withDefaults(), func(node string) *peer { return newPeer(node, Breaker{}.withDefaults(), Observer{}.breaker) })
+	r := newRouter("n4", Bulkhead{}.withDefaults(), func(node string) *peer { return newPeer(node, Breaker{}.withDefaults(), nil) })
 	nodes := []string{"n1", "n2", "n3", "n4", "n5"}
 	if got, _ := r.order(nodes, "n2"); got[0] != "n2" || got[1] != "n4" {
 		t.Errorf("with a leader: %v", got)

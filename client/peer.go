@@ -87,7 +87,7 @@ func (p *peer) unlock() {
 	p.events = nil
 	p.mu.Unlock()
 	for _, e := range events {
-		p.tell(e)
+		tell(p.tell, e)
 	}
 }
 
