@@ -41,7 +41,10 @@ type call struct {
 	maybe bool         // one of them may have been applied, and no answer has said so
 	last  *store.Error // of the last attempt; nil once one succeeded
 	said  *store.Error // by a replica that could not serve the level or the session; nil if none did
-	again bool         // another attempt may help and does no harm
+	// second is a call beside another for the same: it makes one attempt.
+	second bool
+
+	again bool // another attempt may help and does no harm
 	waits int
 	wait  time.Duration // the last of them, as it was drawn
 	delay time.Duration
@@ -68,12 +71,14 @@ func newRetry() failsafe.Executor[*call] {
 
 // run makes attempts until one succeeds, none can help, or ctx ends.
 func (k *call) run(ctx context.Context) (err error) {
-	if told := k.c.cfg.Observe.Call; told != nil {
+	if told := k.c.cfg.Observe.Call; told != nil && !k.second {
 		began := time.Now()
 		defer func() { told(CallEvent{k.op, k.keyspace.Name, time.Since(began), err}) }()
 	}
 	k.last = store.Expired(ctx, "a first attempt")
-	k.c.budget.calls.Add(1)
+	if !k.second {
+		k.c.budget.calls.Add(1)
+	}
 	if k.attempt(ctx); k.again {
 		k.retry(ctx)
 	}
@@ -309,7 +314,7 @@ func (k *call) forgetLeader() {
 
 // goOn decides about another attempt, and how long to wait before it.
 func (k *call) goOn(ctx context.Context, retryable, atOnce bool) {
-	if !retryable || k.sent >= k.c.cfg.Attempts || k.maybe && k.effect == unnamed {
+	if k.second || !retryable || k.sent >= k.c.cfg.Attempts || k.maybe && k.effect == unnamed {
 		return
 	}
 	if k.delay = 0; !atOnce && !k.pause(ctx) {

@@ -109,7 +109,8 @@ type Client struct {
 	budget  *budget
 	seen    seen // for LastSeen
 	flights flights
-	refresh chan struct{} // held by whoever fetches the topology
+	hedges  map[store.Level]failsafe.Executor[raced] // nil: there are none
+	refresh chan struct{}                            // held by whoever fetches the topology
 	closed  chan struct{}
 	close   sync.Once
 
@@ -140,6 +141,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		session: &Session{},
 		retry:   newRetry(),
 		budget:  newBudget(cfg.Resilience.Budget),
+		hedges:  newHedges(cfg.Resilience.Hedge),
 		refresh: make(chan struct{}, 1),
 		closed:  make(chan struct{}),
 		groups:  make(map[store.GroupID]*numbers),

@@ -275,10 +275,21 @@ func (c *Client) read(ctx context.Context, ks shard.Keyspace, group store.GroupI
 	return page, s.read(t, answer{group, page.Entry, page.Deps, tok, q.Level})
 }
 
-func (c *Client) readOne(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte) (page store.Page, err error) {
+func (c *Client) readOne(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte) (store.Page, error) {
+	if c.hedges != nil && !q.Scan() {
+		return c.readHedged(ctx, ks, group, q, tok)
+	}
+	return c.readCall(ctx, ks, group, q, tok, false)
+}
+
+// readCall is one call; a second one makes one attempt, where the first has not begun.
+func (c *Client) readCall(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte, second bool) (page store.Page, err error) {
 	k := &call{c: c, op: "get", keyspace: ks, group: group, toLeader: ledBest(q.Level.Or(ks.Mode), ks.Mode)}
 	if q.Scan() {
 		k.op = "scan"
+	}
+	if k.second = second; second {
+		k.pick = others
 	}
 	if q.Page != "" {
 		if k.pick, err = c.keeper(ctx, q.Page); err != nil {

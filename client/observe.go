@@ -26,6 +26,8 @@ type Observer struct {
 	Breaker func(BreakerEvent)
 	// Fallback is told each Get that a later step of Prefer answered, not as well.
 	Fallback func(FallbackEvent)
+	// Hedge is told each read that was sent a second time, at its end.
+	Hedge func(HedgeEvent)
 	// Joined is told each read that got the answer of another one.
 	Joined func(keyspace string)
 }
@@ -66,6 +68,12 @@ type RetryEvent struct {
 type FallbackEvent struct {
 	Keyspace string
 	Kind     FallbackKind
+}
+
+// HedgeEvent is the end of a read that was sent twice.
+type HedgeEvent struct {
+	Keyspace string
+	Won      bool // by the second
 }
 
 // BreakerEvent is a change of a node's circuit.

@@ -23,6 +23,7 @@ type Resilience struct {
 	// an ap keyspace, goes to another node; any other call ends with Overloaded, and
 	// nothing was sent.
 	Bulkhead Bulkhead
+	Hedge    Hedge // off by default
 	// NoSingleFlight makes every read a call of its own. Else one that is eventual, or
 	// bounded, waits for an identical one that is in progress, where its level allows
 	// the answer.
@@ -60,6 +61,7 @@ func (r Resilience) withDefaults() Resilience {
 	r.Budget = cmp.Or(r.Budget, 0.2)
 	r.Breaker = r.Breaker.withDefaults()
 	r.Bulkhead = r.Bulkhead.withDefaults()
+	r.Hedge.Quantile = cmp.Or(r.Hedge.Quantile, 0.95)
 	return r
 }
 
@@ -67,7 +69,7 @@ func (r Resilience) validate() error {
 	if !(r.Budget <= 1) {
 		return invalid("Resilience.Budget is a share of the calls, 1 at most", "0.2")
 	}
-	return cmp.Or(r.Backoff.validate(), r.Breaker.validate(), r.Bulkhead.validate())
+	return cmp.Or(r.Backoff.validate(), r.Breaker.validate(), r.Bulkhead.validate(), r.Hedge.validate())
 }
 
 func (b Breaker) withDefaults() Breaker {
