@@ -102,7 +102,7 @@ func (r *record) ttlAP(c *Compared) (gone int, v *violation, err error) {
 	if len(mortal) == 0 {
 		return 0, nil, nil
 	}
-	o, err := orderOf(r)
+	o, err := r.causes()
 	if err != nil {
 		return 0, nil, err
 	}

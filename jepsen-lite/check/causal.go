@@ -19,7 +19,7 @@ func causal(r *record) Result {
 
 // causally runs a judgement over the causal order.
 func (r *record) causally(judged func(*history.Op) bool, judge func(*order) *violation) Result {
-	o, err := orderOf(r)
+	o, err := r.causes()
 	return o.conclude(err, judged, judge)
 }
 

@@ -37,7 +37,7 @@ func groupIDOf(op *history.Op) groupID { return groupID{op.Keyspace, op.Group} }
 
 // cutsOf reads the names. The error says that the history is unfit.
 func cutsOf(r *record) (*cuts, error) {
-	o, err := orderOf(r)
+	o, err := r.causes()
 	if err == nil && len(o.cyclic) > 0 {
 		err = fmt.Errorf("%d operations wait for each other, so that nothing is before anything; see causal", len(o.cyclic))
 	}

@@ -46,14 +46,14 @@ func durability(r *record) Result {
 
 // replicasOf are the replicas that must hold k: those of the group in which any has
 // it, or every replica of the keyspace when none has.
-func replicasOf(groups []group, k ref) []history.Replica {
-	var all []history.Replica
+func replicasOf(groups []group, k ref) []dumped {
+	var all []dumped
 	for _, g := range groups {
 		if g.keyspace != k.keyspace {
 			continue
 		}
 		for _, rep := range g.replicas {
-			if slices.ContainsFunc(rep.Keys, func(d history.Dump) bool { return d.Key == k.key }) {
+			if rep.at[k.key] != nil {
 				return g.replicas
 			}
 		}
@@ -62,22 +62,18 @@ func replicasOf(groups []group, k ref) []history.Replica {
 	return all
 }
 
-func (r *record) kept(k ref, rep history.Replica) (looked int, v *violation) {
+func (r *record) kept(k ref, rep dumped) (looked int, v *violation) {
 	ops := r.keys[k]
-	i := slices.IndexFunc(rep.Keys, func(d history.Dump) bool { return d.Key == k.key })
-	var have []string
-	if i >= 0 {
-		have = held(&rep.Keys[i])
-	}
+	have := held(rep.at[k.key])
 	for _, op := range ops {
 		if op.Write() && op.OK() {
 			looked++
 		}
 	}
 	if ops[0].Mode == "cp" {
-		return looked, r.keptCP(k, rep, have)
+		return looked, r.keptCP(k, rep.Replica, have)
 	}
-	return looked, r.keptAP(k, rep, have)
+	return looked, r.keptAP(k, rep.Replica, have)
 }
 
 // keptCP compares what the replica holds with the last acknowledged write in the

@@ -123,18 +123,17 @@ func (l *ledger) acknowledged(key string) int {
 
 // kept compares what a replica holds of a key after the heal with its last version.
 // Only that, or what a write without outcome or a lease left, may be there.
-func (l *ledger) kept(k ref, rep history.Replica) *violation {
+func (l *ledger) kept(k ref, rep dumped) *violation {
 	vs := slices.DeleteFunc(slices.Clone(l.keys[k.key]), func(v version) bool { return v.assumed })
 	if len(vs) == 0 {
 		return nil
 	}
 	last := vs[len(vs)-1]
 	now := version{gone: true, seen: last.op()}
-	i := slices.IndexFunc(rep.Keys, func(d history.Dump) bool { return d.Key == k.key })
-	if i >= 0 && len(held(&rep.Keys[i])) > 0 {
-		now.gone, now.value = false, held(&rep.Keys[i])[0]
-		if rep.Keys[i].Revision != nil {
-			now.rev = *rep.Keys[i].Revision
+	if d := rep.at[k.key]; len(held(d)) > 0 {
+		now.gone, now.value = false, held(d)[0]
+		if d.Revision != nil {
+			now.rev = *d.Revision
 		}
 	}
 	same := now.gone == last.gone && now.value == last.value

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dialkv/dialkv/jepsen-lite/history"
@@ -43,6 +44,10 @@ type record struct {
 
 	rulings map[ref]ruling
 	skews   []skew // when wall clocks were wrong
+
+	// What is built once, when somebody asks.
+	causes func() (*order, error)       // orderOf
+	groups func() ([]group, *violation) // sortDumps
 }
 
 func newRecord(h *history.History, o Options) *record {
@@ -58,6 +63,8 @@ func newRecord(h *history.History, o Options) *record {
 		rich: richSpaces(h), several: map[string]bool{}, locks: map[string]bool{}, leases: map[string][]*history.Op{},
 		acts: map[ref][]act{}, repeated: repeats(h), ledgers: map[string][]*ledger{}, skews: skews(h),
 	}
+	r.causes = sync.OnceValues(func() (*order, error) { return orderOf(r) })
+	r.groups = sync.OnceValues(r.sortDumps)
 	r.ops = r.calls()
 	for _, op := range r.ops {
 		switch op.Kind {

@@ -11,12 +11,18 @@ import (
 // group is all replicas of one group of one keyspace, as they were dumped.
 type group struct {
 	keyspace, name string
-	replicas       []history.Replica
+	replicas       []dumped
 }
 
-// groups sorts the dumps. The error says why they prove nothing: a dump that did not
+// dumped is one of them, with its entries by key.
+type dumped struct {
+	history.Replica
+	at map[string]*history.Dump
+}
+
+// sortDumps sorts the dumps. The error says why they prove nothing: a dump that did not
 // finish, or one taken while a fault was still in force.
-func (r *record) groups() ([]group, *violation) {
+func (r *record) sortDumps() ([]group, *violation) {
 	var out []group
 	for _, rep := range r.h.Replicas {
 		if !rep.Whole {
@@ -30,7 +36,7 @@ func (r *record) groups() ([]group, *violation) {
 			i = len(out)
 			out = append(out, group{keyspace: rep.Keyspace, name: rep.Group})
 		}
-		out[i].replicas = append(out[i].replicas, rep)
+		out[i].replicas = append(out[i].replicas, dumped{rep, byKey(rep)})
 	}
 	return out, nil
 }
@@ -104,13 +110,12 @@ func unfitDump(v *violation) Result {
 // equal compares each replica with the first, key by key.
 func (r *record) equal(g group) (compared int, v *violation) {
 	first := g.replicas[0]
-	want := byKey(first)
 	for _, rep := range g.replicas[1:] {
-		have := byKey(rep)
-		for _, k := range union(first, rep) {
+		for _, k := range union(first.Replica, rep.Replica) {
+			want, have := first.at[k], rep.at[k]
 			compared++
-			if a, b := describe(want[k]), describe(have[k]); a != b {
-				return compared, broken(r.writersOfBoth(k, want[k], have[k]), "after the heal %s holds %s for %s, and %s holds %s",
+			if a, b := describe(want), describe(have); a != b {
+				return compared, broken(r.writersOfBoth(k, want, have), "after the heal %s holds %s for %s, and %s holds %s",
 					show(first.Node), a, ref{g.keyspace, k}, show(rep.Node), b)
 			}
 		}

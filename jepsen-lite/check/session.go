@@ -43,7 +43,7 @@ func writesFollowReads(r *record) Result {
 // guaranteed is causally for the guarantees, which have no opinion on a history that
 // has no causal order: causal has.
 func (r *record) guaranteed(judged func(*history.Op) bool, judge func(*order) *violation) Result {
-	o, err := orderOf(r)
+	o, err := r.causes()
 	if err == nil && len(o.cyclic) > 0 {
 		err = errors.New("operations wait for each other, so that nothing is before anything; see causal")
 	}

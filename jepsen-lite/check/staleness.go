@@ -38,7 +38,7 @@ func (r *record) bounds() bool { return r.any(func(op *history.Op) bool { return
 // keyspaces. A write is shown if it was returned, or if what was returned can stand in
 // its place: see hidden. On cp the revisions tell.
 func staleness(r *record) Result {
-	o, err := orderOf(r)
+	o, err := r.causes()
 	if err == nil && len(o.cyclic) > 0 {
 		err = fmt.Errorf("%d operations wait for each other, so that nothing is before anything; see causal", len(o.cyclic))
 	}

@@ -137,12 +137,7 @@ func (r *record) dumped(k ref, f func(rep history.Replica, d *history.Dump) *vio
 		return unfit
 	}
 	for _, rep := range replicasOf(groups, k) {
-		i := slices.IndexFunc(rep.Keys, func(d history.Dump) bool { return d.Key == k.key })
-		var d *history.Dump
-		if i >= 0 {
-			d = &rep.Keys[i]
-		}
-		if v := f(rep, d); v != nil {
+		if v := f(rep.Replica, rep.at[k.key]); v != nil {
 			return v
 		}
 	}

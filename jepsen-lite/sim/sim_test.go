@@ -3,6 +3,7 @@ package sim_test
 import (
 	"context"
 	"flag"
+	"slices"
 	"testing"
 	"time"
 
@@ -68,9 +69,8 @@ func recordTo(t *testing.T, o scenario.Options, w world, to **scenario.Recording
 		defer cancel()
 		cluster, err := localcluster.NewMemory(ctx, localcluster.MemoryConfig{
 			Seed: uint64(o.Load.Seed), Latency: w.latency, Jitter: w.latency / 2,
-			Timing: unhurried,
-			// No table is written while a disk stands still: that would hold up virtual time.
-			Storage: node.Storage{MemTable: 64 << 20, Compaction: w.logs.cp, CausalLog: w.logs.ap, SyncFirst: w.syncFirst},
+			Timing:  unhurried,
+			Storage: node.Storage{MemTable: memTable(o.Faults), Compaction: w.logs.cp, CausalLog: w.logs.ap, SyncFirst: w.syncFirst},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -84,6 +84,16 @@ func recordTo(t *testing.T, o scenario.Options, w world, to **scenario.Recording
 			t.Fatal(err)
 		}
 	})
+}
+
+// memTable is how large a node's memtable may grow, and with it its log. An in-memory disk
+// copies the whole log at each sync, so a large one makes a long run slow. But no table may
+// be written while a disk stands still: that would hold up virtual time.
+func memTable(faults []string) uint64 {
+	if slices.Contains(faults, nemesis.DiskSlow) || slices.Contains(faults, nemesis.Stall) {
+		return 64 << 20
+	}
+	return 256 << 10
 }
 
 func judge(t *testing.T, r *scenario.Recording) scenario.Outcome {
