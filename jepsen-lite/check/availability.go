@@ -86,18 +86,13 @@ func asked(op *history.Op) string {
 	return level(&plain)
 }
 
-// strength orders the levels a read can be served at.
-var strength = map[string]int{
-	"eventual": 1, "monotonic": 2, "read-your-writes": 2, "bounded": 2, "causal": 3, "quorum": 3, "strong": 4,
-}
-
 // served reports whether a call got what it asked for. A condition that did not hold
 // is an answer.
 func served(op *history.Op) bool {
 	if op.Failed() && op.Code == store.Conflict {
 		return true
 	}
-	return op.OK() && (op.Write() || strength[level(op)] >= strength[asked(op)])
+	return op.OK() && (op.Write() || !weaker(op))
 }
 
 func phase(h *history.History, seq int64) string {

@@ -82,7 +82,7 @@ func misnamed(op *history.Op) *violation {
 // weakened reports a read that was answered below its level. No fallback was written
 // down: the format has none.
 func weakened(op *history.Op) *violation {
-	if op.Write() || !op.OK() || op.Served == "" || strength[level(op)] >= strength[asked(op)] {
+	if op.Write() || !op.OK() || op.Served == "" || !weaker(op) {
 		return nil
 	}
 	return broken([]*history.Op{op}, "%s asked for %s at %s and was served %s", op.Kind, asked(op), at(op.Start), show(op.Served))

@@ -34,6 +34,7 @@ var checkers = []checker{
 	{"lock", "fences grow from holder to holder, and an old one opens nothing any more", floorFew, (*record).holds, lock},
 	{"ttl", "a key lives for its TTL, then goes, and stays away", floorFew, (*record).expires, ttl},
 	{"staleness", "a bounded read shows what was acknowledged before its bound, a quorum read what a majority held", floorFew, (*record).bounds, staleness},
+	{"levels", "no read is served below the level it asked for, and every answer says which it was", floorFew, (*record).saysLevels, levels},
 	{"counter", "a counter is the sum of its increments, each counted once, less those that a delete had seen", floorTypes, (*record).hasCounters, counters},
 	{"set", "a set has every member that was added and not removed, and no other", floorTypes, (*record).hasSets, sets},
 	{"map", "a map has every field that was put and not removed, and no other", floorTypes, (*record).hasMaps, maplike},

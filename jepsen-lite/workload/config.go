@@ -123,7 +123,9 @@ func Claims(workload string) []string {
 	}
 	switch workload {
 	case "roaming", "bounded":
-		sessions = append(sessions, "staleness")
+		sessions = append(sessions, "staleness", "levels")
+	case "causal":
+		sessions = append(sessions, "levels")
 	case "ap-watch", "ap-scan", "ap-ttl":
 		sessions = append(sessions, strings.TrimPrefix(workload, "ap-"))
 	}
