@@ -1,6 +1,7 @@
 package ap
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -267,46 +268,76 @@ func TestNoDotIsUsedTwiceThroughAThousandKills(t *testing.T) {
 	})
 }
 
+// manyKeys is for runs by hand: a million takes minutes and some gigabytes of memory.
+var manyKeys = flag.Int("ap.keys", 10_000, "the most keys among which a member catches up")
+
 // What a member lacks is what it is sent, once, however many keys there are.
 func TestCatchUpSendsWhatIsMissingAndLittleElse(t *testing.T) {
-	for _, keys := range []int{100, 10_000} {
+	for _, keys := range []int{100, *manyKeys} {
 		run(t, 3, Config{}, func(w *world) {
-			value := strings.Repeat("v", 256)
-			var writers sync.WaitGroup
-			for n := range 100 {
-				writers.Go(func() {
-					for i := n; i < keys; i += 100 {
-						w.write("n1", store.Command{Op: store.Put, Key: fmt.Sprintf("key-%016d", i), Value: []byte(value)})
-					}
-				})
+			const round = 10_000 // so that the others can follow
+			for first := 0; first < keys; first += round {
+				w.load("n1", first, min(first+round, keys))
+				time.Sleep(5 * time.Second)
 			}
-			writers.Wait()
-			time.Sleep(5 * time.Second)
 			w.stop("n3")
 			before := w.at("n1").state.bytes
-			for i := range 100 {
-				w.write("n1", store.Command{Op: store.Put, Key: fmt.Sprintf("key-%016d", i), Value: []byte(value)})
-			}
+			w.load("n1", 0, 100)
 			time.Sleep(5 * time.Second)
 			missing := w.at("n1").state.bytes - before
-			sent := func() int {
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				return w.sent[[2]string{"n1", "n3"}] + w.sent[[2]string{"n2", "n3"}]
-			}
-			since := sent()
+			since := w.sentTo("n3")
 			w.start("n3")
 			time.Sleep(2 * time.Second)
-			w.converged()
-			t.Logf("%d keys: %d bytes were missing, %d were sent", keys, missing, sent()-since)
-			if got := sent() - since; float64(got) > 1.2*float64(missing)+4096 {
+			w.alike()
+			got := w.sentTo("n3") - since
+			t.Logf("%d keys: %d bytes were missing, %d were sent", keys, missing, got)
+			if float64(got) > 1.2*float64(missing)+4096 {
 				t.Errorf("%d keys: %d bytes were missing, %d were sent", keys, missing, got)
 			}
-			since = sent()
+			since = w.sentTo("n3")
 			time.Sleep(10 * time.Second)
-			if idle := sent() - since; idle > 10*1024 {
+			if idle := w.sentTo("n3") - since; idle > 10*1024 {
 				t.Errorf("%d keys: in ten idle seconds %d bytes were sent", keys, idle)
 			}
 		})
+	}
+}
+
+// load writes the keys from first up to end at a member.
+func (w *world) load(node string, first, end int) {
+	w.t.Helper()
+	const writers = 100
+	value := []byte(strings.Repeat("v", 256))
+	var all sync.WaitGroup
+	for n := range writers {
+		all.Go(func() {
+			for i := first + n; i < end; i += writers {
+				w.write(node, store.Command{Op: store.Put, Key: fmt.Sprintf("key-%016d", i), Value: value})
+			}
+		})
+	}
+	all.Wait()
+}
+
+// sentTo is how many bytes of streams were sent to a member so far.
+func (w *world) sentTo(name string) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for way, bytes := range w.sent {
+		if way[1] == name {
+			n += bytes
+		}
+	}
+	return n
+}
+
+// alike is converged for more than fits into a dump.
+func (w *world) alike() {
+	w.t.Helper()
+	first := w.digests(w.names[0])
+	for _, name := range w.names[1:] {
+		if d := w.digests(name); string(d.Entry) != string(first.Entry) || len(differ(first, d)) > 0 {
+			w.t.Errorf("%s at %s and %s at %s differ in the buckets %v", name, d.Vector, w.names[0], first.Vector, differ(first, d))
+		}
 	}
 }
