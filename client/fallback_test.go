@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dialkv/dialkv/client"
@@ -16,6 +17,7 @@ import (
 func (w *cluster) serving(t *testing.T, levels ...store.Level) {
 	end := make(chan struct{})
 	t.Cleanup(func() { close(end) })
+	synctest.Wait() // for requests that nobody waits for any more
 	w.each(func(n *node) {
 		n.read = func(_ context.Context, q store.Query) (store.Page, error) {
 			for _, l := range levels {

@@ -17,6 +17,7 @@ import (
 // counts the reads. The value of a key is how many reads there were before.
 func (w *cluster) slow(d time.Duration, proof store.Proof) *atomic.Int64 {
 	got := new(atomic.Int64)
+	synctest.Wait()
 	w.each(func(n *node) {
 		n.read = func(ctx context.Context, q store.Query) (store.Page, error) {
 			value := fmt.Sprint(got.Add(1))

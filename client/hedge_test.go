@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dialkv/dialkv/client"
@@ -139,6 +140,7 @@ func TestHedgedReadEndsWithItsCaller(t *testing.T) {
 	world(t, store.AP, func(t *testing.T, w *cluster) {
 		r := w.race(t, nil)
 		r.warm(t)
+		synctest.Wait()
 		w.each(func(n *node) {
 			n.read = func(ctx context.Context, _ store.Query) (store.Page, error) {
 				<-ctx.Done()
