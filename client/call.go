@@ -132,6 +132,8 @@ func (k *call) attempt(ctx context.Context) {
 // asks for what cannot be sent, says nothing.
 func (k *call) verdict(ctx context.Context, began time.Time, came reach, err error) verdict {
 	switch {
+	case came == answered && err != nil && store.AsError(err).Code == store.Unavailable:
+		return hushed // it is there, but who goes on coming to it needs a retry each time
 	case came == answered:
 		return heard
 	case errors.Is(ctx.Err(), context.Canceled) || came == unsent && !store.AsError(err).Retryable():
