@@ -36,8 +36,8 @@ func checkNew(name string, nodes, removed []string) error {
 			Code: store.AlreadyExists, Node: name, Msg: "there was a node " + name + ", and a name is not used again",
 			Try: nextName(append(slices.Clone(nodes), removed...)),
 		}
-	case len(nodes) >= maxNodes:
-		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("there are %d nodes, on one machine there can be %d", len(nodes), maxNodes), Try: "kvctl cluster remove NODE"}
+	case len(nodes) >= MaxNodes:
+		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("there are %d nodes, on one machine there can be %d", len(nodes), MaxNodes), Try: "kvctl cluster remove NODE"}
 	}
 	return nil
 }

@@ -211,15 +211,21 @@ func (m *Memory) all() map[string]*running {
 
 // Client returns a client that stands outside of the nodes' network.
 func (m *Memory) Client(ctx context.Context, at string) (*client.Client, error) {
-	names := m.Nodes()
-	if at != "" && !slices.Contains(names, at) {
+	if at != "" && !slices.Contains(m.Nodes(), at) {
 		_, err := m.get(at)
 		return nil, err
 	}
-	return client.Open(ctx, client.Config{
-		Seeds: names, At: at,
-		Dial: func(ctx context.Context, _, addr string) (net.Conn, error) { return m.net.DialClient(ctx, addr) },
-	})
+	cfg := m.Outside()
+	cfg.At = at
+	return client.Open(ctx, cfg)
+}
+
+// Outside is how a client finds the cluster that stands outside of the nodes' network.
+func (m *Memory) Outside() client.Config {
+	return client.Config{
+		Seeds: m.Nodes(),
+		Dial:  func(ctx context.Context, _, addr string) (net.Conn, error) { return m.net.DialClient(ctx, addr) },
+	}
 }
 
 // Admin is the admin API of a node that runs.
@@ -255,7 +261,23 @@ func (m *Memory) Kill(_ context.Context, name string) error {
 	return r.admin.Close()
 }
 
-// Restart starts a killed node on what its disk had.
+// Stop ends a node as SIGTERM does: it gives away what it leads, answers what it was
+// asked, and its disk has everything.
+func (m *Memory) Stop(_ context.Context, name string) error {
+	r, err := m.get(name)
+	if err != nil {
+		return err
+	}
+	r.stop()
+	<-r.done
+	m.mu.Lock()
+	delete(m.nodes, name)
+	m.disks[name] = r.disk
+	m.mu.Unlock()
+	return errors.Join(r.err, r.admin.Close())
+}
+
+// Restart starts a node that was killed or stopped on what its disk has.
 func (m *Memory) Restart(ctx context.Context, name string) error {
 	m.mu.Lock()
 	disk := m.disks[name]

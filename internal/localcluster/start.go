@@ -18,8 +18,10 @@ import (
 	"github.com/dialkv/dialkv/store"
 )
 
+// MaxNodes is how many nodes a cluster on one machine can have.
+const MaxNodes = 9
+
 const (
-	maxNodes     = 9 // on one machine
 	defaultNodes = 3
 	// entryFile is a copy of the entry in the cluster's own directory, by which it
 	// is known where there is another registry.
@@ -164,8 +166,8 @@ func (e *Entry) found(dir string, nodes int) error {
 	if nodes == 0 {
 		nodes = defaultNodes
 	}
-	if nodes < 1 || nodes > maxNodes {
-		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("%d nodes, it must be between 1 and %d", nodes, maxNodes), Try: "-n 3"}
+	if nodes < 1 || nodes > MaxNodes {
+		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("%d nodes, it must be between 1 and %d", nodes, MaxNodes), Try: "-n 3"}
 	}
 	if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
 		return &store.Error{Code: store.Invalid, Msg: dir + " is not empty and holds no cluster", Try: "another --dir"}
