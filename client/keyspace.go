@@ -75,7 +75,7 @@ func (k *Keyspace) Policy(ctx context.Context) (store.Policy, error) {
 
 // Get reads a key. That it is absent is an answer, not an error: Found is false.
 func (k *Keyspace) Get(ctx context.Context, key string, opts ...Option) (Item, error) {
-	o, err := k.c.getOptions(opts)
+	o, err := k.c.getOptions(ctx, opts)
 	switch {
 	case err != nil:
 		return Item{Key: key}, err
@@ -140,7 +140,7 @@ func resultOf(r store.Result) Result {
 // the view, and nowhere else. The context of the page is sealed, for WithContext; its
 // entry is in the session already.
 func (k *Keyspace) Read(ctx context.Context, q store.Query, opts ...Option) (store.Page, error) {
-	o, err := k.c.readOptions(opts)
+	o, err := k.c.readOptions(ctx, opts)
 	if err != nil {
 		return store.Page{}, err
 	}
@@ -184,7 +184,7 @@ func (k *Keyspace) page(ctx context.Context, ks shard.Keyspace, n uint32, q stor
 // Write is the general form of a write: the options add to the command. Its
 // context is a sealed one, as reads and results give it.
 func (k *Keyspace) Write(ctx context.Context, c store.Command, opts ...Option) (store.Result, error) {
-	o, err := k.c.writeOptions(opts)
+	o, err := k.c.writeOptions(ctx, opts)
 	if err != nil {
 		return store.Result{}, err
 	}

@@ -150,7 +150,7 @@ func (k *Keyspace) Leases(ctx context.Context, opts ...Option) iter.Seq2[LeaseIt
 }
 
 func (k *Keyspace) leaseShards(ctx context.Context, opts []Option) (list []uint32, err error) {
-	o, err := k.c.readOptions(opts)
+	o, err := k.c.readOptions(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -35,7 +36,8 @@ type writeOptions struct {
 	place   string // a key of the group, for a command that has none
 }
 
-// In makes the call part of a session. Without it the client's own is used.
+// In makes the call part of a session. Without it that of the context is used, see
+// Client.Within, or else the client's own.
 func In(s *Session) Option { return func(o *options) { o.session = s } }
 
 // WithTimeout bounds the call, beside its context. Of a Scan it bounds each page, of a
@@ -112,8 +114,8 @@ func FromAnywhere() Option { return func(o *options) { o.anywhere = true } }
 // inGroupOf is InGroup by a key, for a command that has none.
 func inGroupOf(key string) Option { return func(o *options) { o.write.place = key } }
 
-func (c *Client) options(opts []Option) (options, error) {
-	o := options{session: c.session}
+func (c *Client) options(s *Session, opts []Option) (options, error) {
+	o := options{session: s}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -126,8 +128,8 @@ func (c *Client) options(opts []Option) (options, error) {
 	return o, nil
 }
 
-func (c *Client) readOptions(opts []Option) (options, error) {
-	o, err := c.getOptions(opts)
+func (c *Client) readOptions(ctx context.Context, opts []Option) (options, error) {
+	o, err := c.getOptions(ctx, opts)
 	if err == nil && o.prefer != nil {
 		err = noList()
 	}
@@ -137,8 +139,8 @@ func (c *Client) readOptions(opts []Option) (options, error) {
 // noList is for everything but a Get.
 func noList() *store.Error { return invalid("a list of steps is for a Get", "client.At") }
 
-func (c *Client) getOptions(opts []Option) (options, error) {
-	o, err := c.options(opts)
+func (c *Client) getOptions(ctx context.Context, opts []Option) (options, error) {
+	o, err := c.options(c.sessionIn(ctx), opts)
 	switch {
 	case err != nil:
 	case o.write.set():
@@ -153,8 +155,8 @@ func (c *Client) getOptions(opts []Option) (options, error) {
 	return o, err
 }
 
-func (c *Client) writeOptions(opts []Option) (options, error) {
-	o, err := c.options(opts)
+func (c *Client) writeOptions(ctx context.Context, opts []Option) (options, error) {
+	o, err := c.options(c.sessionIn(ctx), opts)
 	switch {
 	case err != nil:
 	case o.level != store.LevelDefault:
@@ -171,8 +173,8 @@ func (c *Client) writeOptions(opts []Option) (options, error) {
 	return o, err
 }
 
-func (c *Client) watchOptions(opts []Option) (options, error) {
-	o, err := c.options(opts)
+func (c *Client) watchOptions(ctx context.Context, opts []Option) (options, error) {
+	o, err := c.options(c.sessionIn(ctx), opts)
 	if err == nil && (o.level != store.LevelDefault || o.prefer != nil || o.write.set() || o.anywhere) {
 		err = invalid("a watch has no level, and nothing that belongs to a write or a restore", "")
 	}
@@ -180,7 +182,7 @@ func (c *Client) watchOptions(opts []Option) (options, error) {
 }
 
 func (c *Client) snapshotOptions(opts []Option) (options, error) {
-	o, err := c.options(opts)
+	o, err := c.options(c.session, opts)
 	if err == nil && (o.session != c.session || o.level != store.LevelDefault || o.prefer != nil || o.shard != nil || o.progress || o.since != nil || o.write.set()) {
 		err = invalid("a snapshot has a timeout, and nothing that belongs to a read, a watch or a write", "")
 	}

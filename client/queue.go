@@ -248,7 +248,7 @@ func (s *seat) abandon(ctx context.Context) {
 
 // seatOptions are the options of what waits in a queue.
 func (k *Keyspace) seatOptions(ctx context.Context, opts []Option) (context.Context, context.CancelFunc, *Session, error) {
-	o, err := k.c.writeOptions(opts)
+	o, err := k.c.writeOptions(ctx, opts)
 	if err == nil && (o.write.set() || o.shard != nil) {
 		err = invalid("a lock or an election takes a session and a timeout, and no other option", "client.In, client.WithTimeout")
 	}

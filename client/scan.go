@@ -80,7 +80,7 @@ type part struct {
 
 // begin fetches the first page of every group.
 func (s *scan) begin(ctx context.Context, opts []Option) (err error) {
-	if s.o, err = s.k.c.readOptions(opts); err != nil {
+	if s.o, err = s.k.c.readOptions(ctx, opts); err != nil {
 		return err
 	}
 	if s.o.level != store.LevelDefault {

@@ -64,7 +64,7 @@ type update struct {
 // watch can be continued by another: see Since and Change.Resume. q.From is 1, for all
 // that the log of the replica holds, or 0.
 func (k *Keyspace) Watch(ctx context.Context, q store.WatchQuery, opts ...Option) (*Watch, error) {
-	o, err := k.c.watchOptions(opts)
+	o, err := k.c.watchOptions(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -114,14 +114,23 @@ func FromStatus(err error) error {
 	if err == nil {
 		return nil
 	}
+	if e := Carried(err); e != nil {
+		return e
+	}
+	s, _ := status.FromError(err)
+	if s.Code() == codes.Unimplemented {
+		return &store.Error{Code: store.Unsupported, Msg: "the node does not have this call", Cause: err}
+	}
+	return &store.Error{Code: store.Unknown, Msg: "no answer came back", Cause: err}
+}
+
+// Carried is the error that Status has put into a status; nil if there is none.
+func Carried(err error) *store.Error {
 	s, _ := status.FromError(err)
 	for _, detail := range s.Details() {
 		if e, ok := detail.(*Error); ok {
 			return FromError(e)
 		}
 	}
-	if s.Code() == codes.Unimplemented {
-		return &store.Error{Code: store.Unsupported, Msg: "the node does not have this call", Cause: err}
-	}
-	return &store.Error{Code: store.Unknown, Msg: "no answer came back", Cause: err}
+	return nil
 }

@@ -17,7 +17,7 @@ var floors = [][]string{
 	},
 	2: {"store/cp", "store/ap", "store/ap/internal/causal", "membership", "store/storetest"},
 	3: {"client", "internal/rpc", "internal/catalog", "internal/telemetry"},
-	4: {"internal/front", "web"},
+	4: {"internal/front", "web", "client/sessionhttp", "client/sessiongrpc"},
 	5: {"internal/nodeflags", "internal/node"},
 	6: {"internal/localcluster", "jepsen-lite/workload", "jepsen-lite/nemesis"},
 	7: {"client/clienttest", "jepsen-lite/scenario"},
@@ -45,6 +45,9 @@ func helpsTests(room string) bool { return slices.Contains(testHelpers, room) }
 var only = map[string][]string{
 	"store":  {},
 	"client": {"store", "internal/shard", "internal/token", "internal/kvpb", "internal/mutant", "internal/backup"},
+	// The carriers use of the client what an application can use.
+	"client/sessionhttp": {"store", "client"},
+	"client/sessiongrpc": {"store", "client", "internal/kvpb"},
 }
 
 // doors are rooms that only the named others enter.
@@ -57,10 +60,13 @@ var doors = map[string][]string{
 var never = map[string][]string{
 	"store/cp": {"google.golang.org/grpc", module + "internal/kvpb"},
 	"store/ap": {"google.golang.org/grpc", module + "internal/kvpb"},
-	"client": {
-		"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/memberlist",
-		"github.com/cockroachdb/pebble", "go.etcd.io/bbolt",
-	},
+	"client":   storage, "client/sessionhttp": storage, "client/sessiongrpc": storage,
+}
+
+// storage is what makes a node, and an application that embeds the client has no use for.
+var storage = []string{
+	"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/memberlist",
+	"github.com/cockroachdb/pebble", "go.etcd.io/bbolt",
 }
 
 func floorOf(room string) (int, bool) {

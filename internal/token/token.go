@@ -33,6 +33,7 @@ import (
 const (
 	MaxGroups = 32
 	MaxBytes  = 4 << 10
+	MaxString = (MaxBytes*8 + 5) / 6 // of String
 )
 
 // The first byte says which of the two it is, and in which version.
@@ -279,6 +280,9 @@ func (t *Token) String() string {
 
 // Parse reads what String wrote. The empty string is the zero token.
 func Parse(s string) (Token, error) {
+	if len(s) > MaxString {
+		return Token{}, tooLarge("characters", len(s), MaxString)
+	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
 		return Token{}, &store.Error{Code: store.Invalid, Msg: "the token is not base64url", Try: "the token exactly as it was given out", Cause: err}
