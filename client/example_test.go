@@ -663,3 +663,31 @@ func ExampleResilience() {
 	check(c.Close())
 	// Output:
 }
+
+func ExampleKeyspace_Batch() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := open(ctx)
+	defer c.Close()
+	accounts := c.Keyspace("accounts")
+
+	done, err := accounts.Batch(ctx, []store.Command{
+		{Op: store.Put, Key: "b1", Value: []byte("tea")},
+		{Op: store.Put, Key: "b2", Value: []byte("milk"), If: store.Condition{Kind: store.IfRevision, Revision: 99}},
+	})
+	check(err)
+	for _, d := range done {
+		fmt.Println(store.OutcomeOf(d.Err), errors.Is(d.Err, store.Conflict))
+	}
+	got, err := accounts.GetMulti(ctx, []string{"b2", "b1"})
+	check(err)
+	for _, g := range got {
+		check(g.Err)
+		fmt.Printf("%s: %v %q\n", g.Key, g.Found, g.Value)
+	}
+	// Output:
+	// ok false
+	// fail true
+	// b2: false ""
+	// b1: true "tea"
+}

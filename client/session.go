@@ -147,3 +147,32 @@ func (s *Session) all() ([]byte, error) {
 	defer s.mu.Unlock()
 	return s.tok.Encode()
 }
+
+// room refuses groups that the session could not take in, before anything is done there.
+func (s *Session) room(groups []store.GroupID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tok.Room(groups...)
+}
+
+// rejoin adds what another has seen, if there is room for it.
+func (s *Session) rejoin(other *Session) error {
+	seen, err := other.all()
+	if err != nil {
+		return err
+	}
+	t, err := token.Decode(seen)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := t.Merge(s.tok); err != nil {
+		return err
+	}
+	if _, err := t.Encode(); err != nil {
+		return err
+	}
+	s.tok = t
+	return nil
+}

@@ -14,11 +14,20 @@ import (
 func (a *app) getCommand() *cobra.Command {
 	o := &operation{door: door{app: a}}
 	cmd := o.command(&cobra.Command{
-		Use: "get KEYSPACE/KEY", Short: "read a key", Args: takes(1, 1),
+		Use: "get KEYSPACE/KEY…", Short: "read a key, or several at the same time", Args: takes(1, client.MaxBatch),
+		Long: `Read a key, or several of one keyspace at the same time. Each of several is a read of its
+own: there is no instant at which all of them were so, and during a partition some may be
+answered and others not. Then a line has the key and what it holds, a tab between them.`,
 		Example: `  kvctl get orders/42
+  kvctl get orders/42 orders/43 orders/44
   kvctl get orders/42 --level bounded:2s --explain
   kvctl get orders/42 --level eventual --at n1 -o json`,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.get(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return o.getMany(cmd.Context(), args)
+			}
+			return o.get(cmd.Context(), args[0])
+		},
 	})
 	a.levelFlag(cmd, &o.level)
 	return cmd

@@ -146,13 +146,18 @@ func (t *Token) Merge(u Token) error {
 	return nil
 }
 
-// Room refuses a group that the token could not take in, before anything is done
-// there.
-func (t *Token) Room(group store.GroupID) error {
-	if _, known := t.groups[group]; known || len(t.groups) < MaxGroups {
-		return nil
+// Room refuses groups that the token could not take in, before anything is done there.
+func (t *Token) Room(groups ...store.GroupID) error {
+	n := len(t.groups)
+	for _, group := range groups {
+		if _, known := t.groups[group]; !known {
+			n++
+		}
 	}
-	return tooLarge("groups", len(t.groups)+1, MaxGroups)
+	if n > max(MaxGroups, len(t.groups)) {
+		return tooLarge("groups", n, MaxGroups)
+	}
+	return nil
 }
 
 // For returns what a replica of the group must cover to serve the session at this
