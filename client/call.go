@@ -175,20 +175,26 @@ func (k *call) judge(ctx context.Context, came reach, err error) {
 // bound reports whether only the node of the last attempt may be asked again.
 func (k *call) bound() bool { return k.maybe && k.effect == atNode }
 
-// seek reports whether the call may look for the leader itself. Where there is none,
-// each call would ask all members over and over: so one does it for all.
-func (k *call) seek() bool {
+// seek reports whether the call may go on: it knows the leader, or may look for it itself.
+// Where there is none, each call would ask all members over and over: so one at a time does
+// it for all, and the others wait for their turn.
+func (k *call) seek(ctx context.Context) bool {
 	if leader := k.c.router.leader(k.group); leader != "" {
 		k.redirect(leader)
 		return true
 	}
-	return k.c.router.seek(k.group)
+	k.delay = k.c.router.seek(k.group)
+	if k.delay == 0 {
+		return true
+	}
+	deadline, ok := ctx.Deadline()
+	k.again = !ok || k.delay < time.Until(deadline)
+	return false
 }
 
 // choose sets the node of the next attempt: the next of the route that may be asked.
 func (k *call) choose(ctx context.Context) (ok bool) {
-	if k.seeks && !k.seek() {
-		k.goOn(ctx, true, false)
+	if k.seeks && !k.seek(ctx) {
 		return false
 	}
 	k.seeks = false

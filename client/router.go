@@ -95,16 +95,16 @@ func (r *router) led(group store.GroupID, leader string) {
 // seekEvery is how often somebody looks for a leader that nobody knows.
 const seekEvery = 50 * time.Millisecond
 
-// seek reports whether nobody has looked for the leader of the group just now. The
-// caller will.
-func (r *router) seek(group store.GroupID) bool {
+// seek returns 0 if nobody has looked for the leader of the group just now, and then the
+// caller does; else after which time somebody may.
+func (r *router) seek(group store.GroupID) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.sought[group]) < seekEvery {
-		return false
+	if wait := seekEvery - time.Since(r.sought[group]); wait > 0 {
+		return wait
 	}
 	r.sought[group] = time.Now()
-	return true
+	return 0
 }
 
 // peer returns the record of a node; nil of a seed, which has no name.

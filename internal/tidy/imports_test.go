@@ -17,7 +17,7 @@ var floors = [][]string{
 	},
 	2: {"store/cp", "store/ap", "store/ap/internal/causal", "membership", "store/storetest"},
 	3: {"client", "internal/rpc", "internal/catalog", "internal/telemetry"},
-	4: {"internal/front", "web", "client/sessionhttp", "client/sessiongrpc"},
+	4: {"internal/front", "web", "client/sessionhttp", "client/sessiongrpc", "client/clientprom"},
 	5: {"internal/nodeflags", "internal/node"},
 	6: {"internal/localcluster", "jepsen-lite/workload", "jepsen-lite/nemesis"},
 	7: {"client/clienttest", "jepsen-lite/scenario"},
@@ -47,6 +47,7 @@ var only = map[string][]string{
 	"client": {"store", "internal/shard", "internal/token", "internal/kvpb", "internal/mutant", "internal/backup"},
 	// The carriers use of the client what an application can use.
 	"client/sessionhttp": {"store", "client"},
+	"client/clientprom":  {"store", "client"},
 	"client/sessiongrpc": {"store", "client", "internal/kvpb"},
 }
 
@@ -60,7 +61,7 @@ var doors = map[string][]string{
 var never = map[string][]string{
 	"store/cp": {"google.golang.org/grpc", module + "internal/kvpb"},
 	"store/ap": {"google.golang.org/grpc", module + "internal/kvpb"},
-	"client":   storage, "client/sessionhttp": storage, "client/sessiongrpc": storage,
+	"client":   storage, "client/sessionhttp": storage, "client/sessiongrpc": storage, "client/clientprom": storage,
 }
 
 // storage is what makes a node, and an application that embeds the client has no use for.
