@@ -78,7 +78,7 @@ var table = []planted{
 	// A write must come between two pages: late links leave it the time.
 	{"M18", plan{Workload: "ap-scan", Length: time.Minute, Rate: 200, Latency: 10 * time.Millisecond}, []string{"scan"}},
 	{"M22", plan{Workload: "register", Faults: []string{"partition"}, Length: time.Minute}, []string{"linearizable", "raft"}},
-	{"M24", plan{Workload: "register", Faults: []string{"stall"}, Length: 2 * time.Minute, Rate: 200}, []string{"linearizable", "versions"}},
+	{"M24", plan{Workload: "register", Faults: []string{"stall"}, Length: 6 * time.Minute, Rate: 200}, []string{"linearizable", "versions"}},
 	{"M25", plan{Workload: "register", Faults: []string{"power"}, Length: time.Minute}, []string{"durability"}},
 	{"M26", plan{Workload: "watch", Faults: []string{"kill"}, Length: time.Minute}, []string{"watch"}},
 	{"M26", plan{Workload: "ap-watch", Faults: []string{"kill", "partition"}, Length: 3 * time.Minute}, []string{"watch"}},
