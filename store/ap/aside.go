@@ -12,13 +12,22 @@ const asideFor = 20 * time.Millisecond
 type aside struct {
 	position uint64 // in the log, of the first of them
 	since    time.Time
+	due      bool // nobody else sends them: what follows goes, too, until nothing is left
 }
 
 // wait returns how long the write at this position, the first that the peer has not
 // confirmed, is still put aside.
 func (a *aside) wait(position uint64, now time.Time) time.Duration {
+	if a.due {
+		return 0
+	}
 	if position != a.position {
 		a.position, a.since = position, now
 	}
-	return asideFor - now.Sub(a.since)
+	left := asideFor - now.Sub(a.since)
+	a.due = left <= 0
+	return left
 }
+
+// none notes that nothing is left to send.
+func (a *aside) none() { a.due = false }

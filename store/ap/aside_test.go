@@ -61,3 +61,21 @@ func TestWriteComesByAnotherMemberWhereItsAuthorIsCutOff(t *testing.T) {
 		}
 	})
 }
+
+func TestBacklogOfOthersWritesWaitsOnce(t *testing.T) {
+	var a aside
+	now := time.Now()
+	if wait := a.wait(1, now); wait != asideFor {
+		t.Errorf("the first frame waits %v", wait)
+	}
+	now = now.Add(asideFor)
+	for position := uint64(1); position < 5*frameEntries; position += frameEntries {
+		if wait := a.wait(position, now); wait > 0 {
+			t.Errorf("the frame from %d on waits %v more", position, wait)
+		}
+	}
+	a.none()
+	if wait := a.wait(5*frameEntries, now); wait != asideFor {
+		t.Errorf("what comes later waits %v", wait)
+	}
+}

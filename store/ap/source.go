@@ -258,7 +258,10 @@ func (s *source) look(cursor uint64, held bool) (look, error) {
 			return look{}, err
 		}
 	}
-	if len(l.frame.Writes) > 0 && !l.own && probe == 0 {
+	switch {
+	case len(l.frame.Writes) == 0:
+		s.aside.none()
+	case !l.own && probe == 0:
 		if wait := s.aside.wait(l.first, time.Now()); wait > 0 {
 			l.frame.Writes, l.next, l.later = nil, l.first-1, time.After(wait)
 		}
