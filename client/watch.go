@@ -175,6 +175,9 @@ func (w *Watch) take(u update) {
 	if w.err == nil && w.since != nil {
 		w.err = w.since.passed(w.c, u)
 	}
+	if w.err == nil && w.since != nil {
+		_, w.err = w.since.all() // Resume is one that can be gone on behind, or there is none
+	}
 	if w.err != nil {
 		w.end()
 	}

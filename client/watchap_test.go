@@ -10,6 +10,7 @@ import (
 
 	"github.com/dialkv/dialkv/client"
 	"github.com/dialkv/dialkv/internal/localcluster"
+	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -60,6 +61,36 @@ func TestWatchOfAPIsContinuedByAnother(t *testing.T) {
 		w.feed()
 		_, err := w.keyspace().Watch(t.Context(), everything, client.Since(""))
 		wantCode(t, err, store.Invalid)
+	})
+}
+
+// endless is a watch whose only change stands behind an entry that no token has room for.
+type endless struct{}
+
+func (endless) Close() {}
+
+func (endless) Next(context.Context) (store.Change, error) {
+	all := make([]token.Component, 500)
+	for i := range all {
+		all[i] = token.Component{ID: uint64(i + 1), N: 1}
+	}
+	return store.Change{Revision: 500, Entry: token.EncodeEntry(all)}, nil
+}
+
+// No change is returned that another watch could not go on behind.
+func TestWatchThatNoTokenHasRoomForEnds(t *testing.T) {
+	world(t, store.AP, func(t *testing.T, w *cluster) {
+		w.feed()
+		w.each(func(n *node) {
+			n.watch = func(context.Context, store.WatchQuery) (store.Changes, error) { return endless{}, nil }
+		})
+		watch, err := w.keyspace().Watch(t.Context(), everything, client.Progress())
+		must(t, err)
+		defer watch.Close()
+		_, err = watch.Next(t.Context()) // where it begins
+		must(t, err)
+		_, err = watch.Next(t.Context())
+		wantCode(t, err, store.TooLarge)
 	})
 }
 

@@ -46,14 +46,14 @@ func (n *Node) closeActors(ctx context.Context) error {
 func (n *Node) closeSome(ctx context.Context, id store.GroupID, r *ap.Replica) error {
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
-	question, ok := r.Closing()
+	k, ok := n.catalog.Topology().KeyspaceByID(id.Keyspace)
 	if !ok {
 		return nil
 	}
 	if missing := n.unrecorded(id, r); len(missing) > 0 {
-		return n.recordAgain(ctx, id, r, missing)
+		return n.recordAgain(ctx, id, r, missing) // a member that joins waits for them
 	}
-	k, ok := n.catalog.Topology().KeyspaceByID(id.Keyspace)
+	question, ok := r.Closing()
 	if !ok {
 		return nil
 	}

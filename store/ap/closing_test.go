@@ -304,13 +304,13 @@ func TestWhoComesBackIsAnotherActor(t *testing.T) {
 		c.learn("n1", "n2")
 		w.next(joins("n3")) // n3 has not heard that it was out
 		w.tell(w.names...)
+		c.learn("n3")
 		if err := w.catchUp("n3"); err != nil {
 			t.Fatal(err)
 		}
 		w.next(entered("n3"))
 		w.tell(w.names...)
 		time.Sleep(3 * time.Second)
-		c.learn("n3")
 		w.put("n3", "k", "v2")
 		if is := w.at("n3").life(); is == was {
 			t.Errorf("it is %s still", is)

@@ -32,6 +32,7 @@ type proofs struct {
 	served bool          // the peer served in an answer that we cover
 	whole  bool          // and counted in majorities
 	up     bool          // the peer served when it answered last, covered or not
+	closed uint64        // number of the newest closure that the peer knew in an answer that we cover
 	open   []report      // not covered yet, in the order they were asked for
 	sent   time.Time     // when the newest question left
 	ask    chan struct{} // of one: a question shall leave at once
@@ -49,6 +50,7 @@ type report struct {
 	epoch  uint64       // of the placement that the peer knew
 	serves bool         // the peer is complete
 	whole  bool         // and counts in majorities
+	closed uint64       // number of the newest closure that the peer knew
 	life   causal.Actor // the peer's
 	came   time.Time
 }
@@ -145,6 +147,7 @@ func (p *proofs) settle(have causal.Vector, epoch uint64) {
 		if r.asked.After(p.proved) {
 			p.proved = r.asked
 		}
+		p.closed = r.closed
 		switch {
 		case r.serves:
 			p.serves, p.served, p.whole = max(p.serves, r.epoch), true, p.whole || r.whole
@@ -179,15 +182,16 @@ func (f *freshness) worst(now time.Time, have causal.Vector) (peer string, age t
 	return peer, age, true
 }
 
-// caughtUp reports whether a view with this vector has all that some serving member
-// had when it had confirmed the placement. Else heard is closed at the next answer.
-func (f *freshness) caughtUp(members *placed, have causal.Vector) (done bool, heard <-chan struct{}) {
+// caughtUp reports whether a view with this vector, which knows closures up to a number, has
+// all that some serving member had, and knew, when it had confirmed the placement. Else
+// heard is closed at the next answer.
+func (f *freshness) caughtUp(members *placed, have causal.Vector, known uint64) (done bool, heard <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, name := range members.others {
 		p := f.of(name)
 		p.settle(have, f.members.Epoch)
-		done = done || p.served && p.serves >= members.Epoch
+		done = done || p.served && p.serves >= members.Epoch && p.closed <= known
 	}
 	return done, f.heard
 }

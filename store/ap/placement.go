@@ -186,7 +186,8 @@ func (r *Replica) place(p *placed) error {
 }
 
 // CatchUp returns when a joining replica holds what some member that serves held when
-// that member had confirmed the placement which names this one.
+// that member had confirmed the placement which names this one, and has learned what that
+// member knew to be closed: else its answers would name every actor there ever was.
 func (r *Replica) CatchUp(ctx context.Context) error {
 	_, err := r.caughtUp(ctx, r.placed.Load())
 	return err
@@ -195,11 +196,11 @@ func (r *Replica) CatchUp(ctx context.Context) error {
 // caughtUp reports false if a newer placement came instead.
 func (r *Replica) caughtUp(ctx context.Context, p *placed) (bool, error) {
 	for {
-		have, changed, err := r.views.peek()
+		have, closures, changed, err := r.views.seen()
 		if err != nil {
 			return false, r.signed("join", err)
 		}
-		done, heard := r.fresh.caughtUp(p, have)
+		done, heard := r.fresh.caughtUp(p, have, closures.Number())
 		if done || r.emptied && slices.Contains(p.counted, p.node) && r.fresh.remains(p, have) {
 			return true, nil
 		}

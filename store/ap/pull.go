@@ -258,7 +258,7 @@ func (p *puller) take(frame *logpb.Entries) error {
 	if err != nil {
 		return err
 	}
-	p.r.fresh.answered(p.peer, report{asked: asked, held: held, epoch: frame.Epoch, serves: frame.Serves, whole: frame.Whole, life: p.life, came: came}, have)
+	p.r.fresh.answered(p.peer, report{asked: asked, held: held, epoch: frame.Epoch, serves: frame.Serves, whole: frame.Whole, closed: frame.Closed, life: p.life, came: came}, have)
 	return nil
 }
 

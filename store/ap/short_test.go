@@ -98,6 +98,65 @@ func TestTokensStayShortThroughManyRestarts(t *testing.T) {
 	})
 }
 
+// A replica that comes serves when it knows what is closed: its first answer names no actor
+// that another member's answers do not name any more.
+func TestJoinerLearnsWhatIsClosedBeforeItServes(t *testing.T) {
+	run(t, 3, Config{LogBytes: 8 << 10}, func(w *world) {
+		c := &closed{world: w}
+		for i := range 20 {
+			for _, name := range w.names {
+				w.put(name, "k", fmt.Sprint(name, i))
+				w.anew(name)
+			}
+		}
+		if n := c.close(); n != 60 {
+			t.Fatalf("%d actors were closed", n)
+		}
+		c.learn("n1", "n2", "n3")
+		time.Sleep(time.Second)
+		w.newcomer("n4")
+		w.tell("n1", "n2", "n3", "n4")
+		w.fails(w.catchUp("n4"), store.Unavailable) // it holds everything, and has not heard
+		go func() {
+			time.Sleep(time.Second)
+			c.learn("n4")
+		}()
+		if err := w.catchUp("n4"); err != nil {
+			t.Fatal(err)
+		}
+		w.next(entered("n4"))
+		w.tell("n1", "n2", "n3", "n4")
+		time.Sleep(2 * time.Second)
+		if n := sizeOf(t, w.read("n4", causally("k", nil)).Entry); n > 128 {
+			t.Errorf("a token has %d bytes", n)
+		}
+	})
+}
+
+// A closure comes without an entry of the log: a watch that is silent hears of it as well.
+func TestSilentWatchNamesWhatIsClosedByItsNumber(t *testing.T) {
+	run(t, 3, Config{}, func(w *world) {
+		c := &closed{world: w}
+		for i := range 20 {
+			for _, name := range w.names {
+				w.put(name, "k", fmt.Sprint(name, i))
+				w.anew(name)
+			}
+		}
+		changes := w.watch("n1", store.WatchQuery{All: true})
+		if n := sizeOf(t, w.step(changes).Entry); n < 500 {
+			t.Fatalf("after 60 restarts a token has %d bytes: nothing is shown", n)
+		}
+		if n := c.close(); n != 60 {
+			t.Fatalf("%d actors were closed", n)
+		}
+		c.learn("n1")
+		if n := sizeOf(t, w.step(changes).Entry); n > 128 {
+			t.Errorf("a token has %d bytes", n)
+		}
+	})
+}
+
 // bytesOfTen is how many bytes members send in ten seconds in which nothing happens.
 func (w *world) bytesOfTen() int {
 	all := func() (n int) {

@@ -150,6 +150,11 @@ func (w *changes) progress() (store.Change, error) {
 			Code: store.Unavailable, Msg: fmt.Sprintf("this replica has heard of none of the others for %v", watchDeaf), Try: "another node, or this one again",
 		})
 	}
+	v, _, err := w.r.views.latest()
+	if err != nil {
+		return store.Change{}, w.r.signed("watch", err)
+	}
+	w.know(v) // it may have learned of closures, which come without an entry of the log
 	return w.change(nil), nil
 }
 
