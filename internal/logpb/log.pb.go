@@ -2775,7 +2775,7 @@ type Vector struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Actors   []uint64               `protobuf:"fixed64,1,rep,packed,name=actors,proto3" json:"actors,omitempty"` // in order
 	Numbers  []uint64               `protobuf:"varint,2,rep,packed,name=numbers,proto3" json:"numbers,omitempty"`
-	Stamp    uint64                 `protobuf:"fixed64,3,opt,name=stamp,proto3" json:"stamp,omitempty"`      // the hybrid clock's bound
+	Stamp    uint64                 `protobuf:"fixed64,3,opt,name=stamp,proto3" json:"stamp,omitempty"`      // the hybrid clock's bound; on disk, and in a snapshot
 	Position uint64                 `protobuf:"varint,4,opt,name=position,proto3" json:"position,omitempty"` // of the last entry in the log
 	Version  uint32                 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`   // 1; on disk only
 	Bytes    uint64                 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`       // of all entries that were ever in the log, up to that one

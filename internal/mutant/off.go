@@ -11,12 +11,17 @@ const (
 	M2  = false // cp: a strong read when raft believes to lead, and nobody is asked → linearizable
 	M3  = false // cp: a read index is proved, but not waited for → linearizable
 	M4  = false // a write is acknowledged before it is committed → durability, linearizable
+	M5  = false // ap: a write that asks for a majority is acknowledged by one → staleness
 	M6  = false // cp: a retried request is applied again → linearizable
 	M7  = false // cp: sessions are missing from snapshots → exactly-once, linearizable
 	M8  = false // cp: a condition is checked against a stale copy → linearizable
 	M9  = false // ap: a remote write is applied before what it depends on → causal
 	M10 = false // the session's token is ignored → read-your-writes, monotonic-reads
 	M11 = false // ap: a merge keeps what either side has → resurrection
+	M12 = false // ap: a replica goes on as the actor that is on its disk → versions, convergence
+	M13 = false // ap: of concurrent values the newest is kept → durability
+	M14 = false // ap: of stamps that tie the write that came last wins → convergence, causal-convergence
+	M15 = false // ap: the hybrid clock takes nothing from the disk at start → TestStampsDoNotFallAcrossARestart
 	M16 = false // ap: a merge leaves keys out and takes the whole vector → convergence
 	M17 = false // ap: lww is pruned when a write is applied → convergence, causal
 	M18 = false // a scan reads a moving state → scan

@@ -20,12 +20,17 @@ var (
 	M2  = name == "M2"  // cp: a strong read when raft believes to lead, and nobody is asked → linearizable
 	M3  = name == "M3"  // cp: a read index is proved, but not waited for → linearizable
 	M4  = name == "M4"  // a write is acknowledged before it is committed → durability, linearizable
+	M5  = name == "M5"  // ap: a write that asks for a majority is acknowledged by one → staleness
 	M6  = name == "M6"  // cp: a retried request is applied again → linearizable
 	M7  = name == "M7"  // cp: sessions are missing from snapshots → exactly-once, linearizable
 	M8  = name == "M8"  // cp: a condition is checked against a stale copy → linearizable
 	M9  = name == "M9"  // ap: a remote write is applied before what it depends on → causal
 	M10 = name == "M10" // the session's token is ignored → read-your-writes, monotonic-reads
 	M11 = name == "M11" // ap: a merge keeps what either side has → resurrection
+	M12 = name == "M12" // ap: a replica goes on as the actor that is on its disk → versions, convergence
+	M13 = name == "M13" // ap: of concurrent values the newest is kept → durability
+	M14 = name == "M14" // ap: of stamps that tie the write that came last wins → convergence, causal-convergence
+	M15 = name == "M15" // ap: the hybrid clock takes nothing from the disk at start → TestStampsDoNotFallAcrossARestart
 	M16 = name == "M16" // ap: a merge leaves keys out and takes the whole vector → convergence
 	M17 = name == "M17" // ap: lww is pruned when a write is applied → convergence, causal
 	M18 = name == "M18" // a scan reads a moving state → scan

@@ -75,6 +75,44 @@ func TestDotsNameOneWrite(t *testing.T) {
 	}
 }
 
+func TestStampsFollowCausality(t *testing.T) {
+	const ops = `
+		a 1-2 put x 1
+		b 3-4 get x 1
+		b 5-6 put y 2
+		c 7-8 put z 3
+		b 9-10 put w 4`
+	for name, c := range map[string]struct {
+		stamps map[string]int // of the write of each key
+		want   Verdict
+	}{
+		"as they come":               {map[string]int{"x": 10, "y": 20, "z": 5, "w": 30}, Pass},
+		"concurrent ones in any":     {map[string]int{"x": 10, "y": 20, "z": 1, "w": 30}, Pass},
+		"read before":                {map[string]int{"x": 20, "y": 10, "z": 5, "w": 30}, Fail},
+		"equal":                      {map[string]int{"x": 20, "y": 20, "z": 5, "w": 30}, Fail},
+		"written before":             {map[string]int{"x": 10, "y": 40, "z": 5, "w": 30}, Fail},
+		"read before its last write": {map[string]int{"x": 35, "z": 5, "w": 30}, Fail},
+		"not there any more":         {map[string]int{"y": 10, "z": 5, "w": 30}, Pass},
+	} {
+		text := string(lines(t, "lww", ops))
+		for i, key := range []string{"x", "y", "z", "w"} {
+			if stamp := c.stamps[key]; stamp > 0 {
+				text += fmt.Sprintf(`{"seq":%d,"t_ns":9,"type":"dump","node":"n1","keyspace":"ks","key":%q,"siblings":[{"dot":"A%d","stamp":"%d","value":"%d"}]}`+"\n", 20+i, key, i, stamp, i+1)
+			}
+		}
+		if res := verdict(t, readText(t, text), "versions"); res.Verdict != c.want {
+			t.Errorf("%s: %+v", name, res)
+		}
+	}
+	// Another group has a clock of its own.
+	text := string(lines(t, "lww", ops)) +
+		`{"seq":20,"t_ns":9,"type":"dump","node":"n1","keyspace":"ks","group":"0","key":"x","siblings":[{"dot":"A1","stamp":"20","value":"1"}]}` + "\n" +
+		`{"seq":21,"t_ns":9,"type":"dump","node":"n1","keyspace":"ks","group":"1","key":"y","siblings":[{"dot":"B1","stamp":"10","value":"2"}]}` + "\n"
+	if res := verdict(t, readText(t, text), "versions"); res.Verdict != Pass {
+		t.Errorf("two groups: %+v", res)
+	}
+}
+
 // The floor is in writes: a key that everybody agrees is deleted has no entry, and was
 // compared all the same.
 func TestConvergenceFloorCountsWrites(t *testing.T) {

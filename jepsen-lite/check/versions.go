@@ -11,7 +11,7 @@ import (
 // versions judges the names that a store gives to its writes. On cp a revision names
 // one write of a key and a write one revision, in any read at any level, each write
 // replaces the one before it, and the order of the revisions is one that explains
-// the key. On ap a dot names one write. It fails, and linearizable does not, when
+// the key. On ap a dot names one write, and stamps follow causality. It fails, and linearizable does not, when
 // the values are right and only the revisions lie.
 func versions(r *record) Result {
 	var c Compared
@@ -40,6 +40,9 @@ func versions(r *record) Result {
 	}
 	if v := r.dots(); v != nil {
 		return withCompared(v.result("dots"), c)
+	}
+	if v := r.stamps(); v != nil {
+		return withCompared(v.result("stamps"), c)
 	}
 	return Result{Verdict: Pass, Compared: c, Sentence: fmt.Sprintf("every revision and dot seen by %d operations names one write", c.Ops)}
 }

@@ -55,6 +55,8 @@ func (n *nemesis) prepare(ctx context.Context, s Step) fault {
 		return n.membership(s.Nodes[0])
 	case Revive:
 		return n.revive(ctx, s.Nodes[0])
+	case Jump:
+		return n.jump(ctx, s.Nodes[0], s.Hold)
 	}
 	side := n.leading(ctx, s)
 	switch s.Fault {

@@ -131,6 +131,36 @@ func (n *nemesis) revive(ctx context.Context, node string) fault {
 	return f
 }
 
+// jump cuts a node off, kills it and starts it again there, and sets its clock back: alone
+// it has nobody to tell it the time, and stamps with an earlier one than is on its disk.
+func (n *nemesis) jump(ctx context.Context, node string, hold time.Duration) fault {
+	clocks := n.cluster.(Clocks)
+	f, end := n.partition(ctx, []string{node}), n.kill([]string{node})
+	cut, whole := f.begin, f.heal
+	back := -n.between(skewLeast, skewMost).Round(time.Millisecond)
+	f.detail += fmt.Sprintf(", and %s starts again %v behind", node, -back)
+	f.begin = func(ctx context.Context) error {
+		if err := errors.Join(cut(ctx), end.begin(ctx)); err != nil {
+			return err
+		}
+		alone, cancel := context.WithTimeout(ctx, hold/4)
+		defer cancel()
+		_ = n.cluster.Restart(alone, node) // it may never be ready there; effect asks whether it runs
+		return clocks.Skew(ctx, node, back)
+	}
+	f.counts = false
+	f.effect = func(ctx context.Context) string {
+		if is, err := n.faults(ctx, node); err != nil || is.GetSkewNs() != int64(back) {
+			return ""
+		}
+		return fmt.Sprintf("%s stamped with a clock that had gone back by %v", node, -back)
+	}
+	f.heal = func(ctx context.Context) error {
+		return errors.Join(n.cluster.SetFaults(ctx, nil), end.heal(ctx), clocks.Skew(ctx, node, 0), whole(ctx))
+	}
+	return f
+}
+
 // slowDisk makes every sync of some nodes' logs take longer.
 func (n *nemesis) slowDisk(ctx context.Context, nodes []string) fault {
 	disks := n.cluster.(Disks)

@@ -56,7 +56,7 @@ type nemesis struct {
 }
 
 // links are the faults that are made by link rules.
-var links = map[string]bool{Partition: true, OneWay: true, Away: true, Bridge: true, Reset: true, Delay: true, Stall: true, Succession: true, Revive: true}
+var links = map[string]bool{Partition: true, OneWay: true, Away: true, Bridge: true, Reset: true, Delay: true, Stall: true, Succession: true, Revive: true, Jump: true}
 
 // Check refuses, before anything is done, a plan that cannot be carried out on the
 // cluster: Invalid, or Unsupported by the kind of cluster, or Denied by its nodes.
@@ -68,7 +68,7 @@ func Check(ctx context.Context, cluster Cluster, cfg Config) error {
 		_, disks := cluster.(Disks)
 		_, members := cluster.(Members)
 		_, clocks := cluster.(Clocks)
-		if (fault == DiskSlow || fault == Stall) && !disks || fault == Membership && !members || fault == Skew && !clocks {
+		if (fault == DiskSlow || fault == Stall) && !disks || fault == Membership && !members || (fault == Skew || fault == Jump) && !clocks {
 			return &store.Error{Code: store.Unsupported, Op: "nemesis", Msg: fmt.Sprintf("the fault %q cannot be made on a cluster of this kind", fault), Try: "--world local, or other faults"}
 		}
 	}

@@ -171,13 +171,13 @@ func (a fakeAdmin) Faults(context.Context, *kvpb.FaultsRequest, ...grpc.CallOpti
 	return &kvpb.FaultsResponse{SkewNs: int64(a.f.skewed[a.node]), Held: a.f.held, Delayed: a.f.held, Rules: make([]*kvpb.LinkRule, len(a.f.rules))}, nil
 }
 
-// run follows a plan of ten seconds in virtual time.
+// run follows a plan of some seconds for each fault in virtual time.
 func run(t *testing.T, f *fake, ctx context.Context, faults ...string) (nemesis.Result, *history.History) {
 	t.Helper()
 	var lines bytes.Buffer
 	rec := history.NewRecorder(&lines)
 	rec.Complete(rec.Invoke(history.Call{Kind: history.Get, Mode: "cp", Key: "k"}), history.Answer{})
-	cfg := nemesis.Config{Faults: faults, Duration: 25*time.Second + 2*time.Second*time.Duration(len(faults)), Seed: 5, Keyspaces: []string{"orders"}}
+	cfg := nemesis.Config{Faults: faults, Duration: 32*time.Second + 2*time.Second*time.Duration(len(faults)), Seed: 5, Keyspaces: []string{"orders"}}
 	result := nemesis.Run(ctx, f, cfg, rec)
 	h, err := history.Read(&lines)
 	if err != nil {

@@ -29,13 +29,14 @@ const (
 	Transfer   = "transfer"   // leaders hand their groups to other members
 	Membership = "membership" // a node leaves, and a new one takes its place
 	Revive     = "revive"     // a node is cut off, killed there, and started again once the links are whole
+	Jump       = "jump"       // a node is cut off and starts again there, with its clock set back
 )
 
 // Names lists the faults. "none" asks for none of them.
-var Names = []string{Partition, OneWay, Away, Bridge, Kill, Pause, Reset, Delay, Power, DiskSlow, Skew, Stall, Succession, Transfer, Membership, Revive}
+var Names = []string{Partition, OneWay, Away, Bridge, Kill, Pause, Reset, Delay, Power, DiskSlow, Skew, Stall, Succession, Transfer, Membership, Revive, Jump}
 
 // slots are those faults that need more time than leastSlot: another leader, or a start.
-var slots = map[string]time.Duration{Stall: 4 * time.Second, Membership: 4 * time.Second, Power: 4 * time.Second, Revive: 8 * time.Second, Succession: 6 * time.Second, Away: 16 * time.Second}
+var slots = map[string]time.Duration{Stall: 4 * time.Second, Membership: 4 * time.Second, Power: 4 * time.Second, Revive: 8 * time.Second, Jump: 8 * time.Second, Succession: 6 * time.Second, Away: 16 * time.Second}
 
 // Parse reads a list of faults, "partition,kill". "none" and the empty list are no
 // faults.
@@ -127,7 +128,7 @@ func (c Config) Plan(nodes []string) ([]Step, error) {
 
 // atLeast is how many nodes a fault needs, so that it is one.
 var atLeast = map[string]int{
-	Partition: 2, OneWay: 2, Away: 2, Bridge: 3, Kill: 3, Pause: 3, Reset: 2, Delay: 2, DiskSlow: 2, Skew: 2, Stall: 3, Succession: 3, Transfer: 2, Membership: 2, Revive: 3,
+	Partition: 2, OneWay: 2, Away: 2, Bridge: 3, Kill: 3, Pause: 3, Reset: 2, Delay: 2, DiskSlow: 2, Skew: 2, Stall: 3, Succession: 3, Transfer: 2, Membership: 2, Revive: 3, Jump: 3,
 }
 
 // least is the time in which every fault can happen once.
@@ -172,7 +173,7 @@ func draw(rng *rand.Rand, fault string, at, slot time.Duration, nodes []string) 
 		s.Shape, few = One, 1
 	case Transfer, Membership:
 		few = 1
-	case Revive:
+	case Revive, Jump:
 		s.Hold, few = max(s.Hold, share(slots[fault], 0.6)), 1
 	case Kill:
 		if rng.IntN(2) == 0 {

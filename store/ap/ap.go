@@ -118,7 +118,8 @@ func Open(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ap: open group %s: %w", cfg.Group, err)
 	}
-	state.prune = mutant.M17 && cfg.Policy == store.LWW
+	state.prune = mutant.M17 && cfg.Policy == store.LWW || mutant.M13 && cfg.Policy == store.Siblings
+	state.tie = mutant.M14 && cfg.Policy == store.LWW
 	r := &Replica{
 		cfg:     cfg,
 		space:   space,
@@ -147,6 +148,9 @@ func (r *Replica) life() causal.Actor { return causal.Actor(r.actor.Load()) }
 // begin makes the replica another actor.
 func (r *Replica) begin() error {
 	a := newActor()
+	if mutant.M12 && len(r.state.lives) > 0 {
+		a = r.state.lives[0]
+	}
 	if err := r.state.live(a); err != nil {
 		return fmt.Errorf("ap: open group %s: %w", r.cfg.Group, err)
 	}

@@ -25,10 +25,9 @@ const installBytes = 4 << 20
 // of clients is no reason to look at a row again that needed no merge: those writes
 // are in nobody's snapshot, and what they superseded the merge would drop as known.
 type merger struct {
-	r      *Replica
-	theirs causal.Vector
-	deps   token.Deps // what their writes depend on in other groups
-	ours   *view      // as of the beginning
+	r *Replica
+	summary
+	ours   *view // as of the beginning
 	next   func() ([]byte, []byte, bool)
 	stop   func()
 	failed error // of reading ours
@@ -41,9 +40,16 @@ type merger struct {
 	staged int
 }
 
+// summary is what a peer's state is beside its rows.
+type summary struct {
+	theirs causal.Vector
+	deps   token.Deps   // what its writes depend on in other groups
+	stamp  causal.Stamp // above those of all its writes, also of those that left no row
+}
+
 // merge begins one. Its error says that another one is under way.
-func (r *Replica) merge(theirs causal.Vector, deps token.Deps) (*merger, error) {
-	m := &merger{r: r, theirs: theirs, deps: deps}
+func (r *Replica) merge(of summary) (*merger, error) {
+	m := &merger{r: r, summary: of}
 	if err := r.run(func() error { return r.beginMerge(m) }); err != nil {
 		return nil, err
 	}
@@ -169,7 +175,7 @@ func (m *merger) install(peer string) error {
 		if err := m.r.state.possible(m.theirs); err != nil {
 			return err
 		}
-		if err := m.r.state.install(m.theirs, m.deps, m.r.syncs()); err != nil {
+		if err := m.r.state.install(m.summary, m.r.syncs()); err != nil {
 			return storageError{err}
 		}
 		m.r.publish()
@@ -181,11 +187,12 @@ func (m *merger) install(peer string) error {
 // well. With the first batch goes the note that it has begun, by which resume ends it
 // after a crash; with the last, the vector. Until then the rows of the state are of
 // no one moment, and nobody may see them.
-func (s *state) install(theirs causal.Vector, deps token.Deps, sync bool) error {
+func (s *state) install(of summary, sync bool) error {
 	view := s.space.View()
 	defer view.Close()
-	pb := protoVector(theirs)
-	pb.Deps = deps.Encode()
+	pb := protoVector(of.theirs)
+	pb.Stamp = uint64(of.stamp)
+	pb.Deps = of.deps.Encode()
 	note, err := proto.Marshal(pb)
 	if err != nil {
 		return fmt.Errorf("encode the note of a merge: %w", err)
@@ -194,7 +201,7 @@ func (s *state) install(theirs causal.Vector, deps token.Deps, sync bool) error 
 	s.batch.Set([]byte{rowInstall}, note)
 	var failed error
 	for key, row := range view.Scan([]byte{rowStaged}, []byte{rowStaged + 1}, &failed) {
-		if err := s.mergeRow(string(key[1:]), row, theirs); err != nil {
+		if err := s.mergeRow(string(key[1:]), row, of.theirs); err != nil {
 			s.drop()
 			return err
 		}
@@ -210,7 +217,7 @@ func (s *state) install(theirs causal.Vector, deps token.Deps, sync bool) error 
 		s.drop()
 		return failed
 	}
-	return s.installed(theirs, deps, sync)
+	return s.installed(of, sync)
 }
 
 func (s *state) mergeRow(key string, row []byte, theirs causal.Vector) error {
@@ -225,21 +232,18 @@ func (s *state) mergeRow(key string, row []byte, theirs causal.Vector) error {
 	if mutant.M11 {
 		theirs = nil
 	}
-	merged := causal.Merge(local, s.vector, remote, theirs)
-	for _, sibling := range merged {
-		s.clock.Observe(sibling.Stamp)
-	}
-	return s.store(key, local, merged)
+	return s.store(key, local, causal.Merge(local, s.vector, remote, theirs))
 }
 
 // installed ends an install.
-func (s *state) installed(theirs causal.Vector, deps token.Deps, sync bool) error {
+func (s *state) installed(of summary, sync bool) error {
 	s.batch.Delete([]byte{rowInstall})
 	s.batch.DeleteRange([]byte{rowStaged}, []byte{rowStaged + 1})
-	s.vector.Join(theirs)
-	s.deps = s.deps.Join(deps)
+	s.vector.Join(of.theirs)
+	s.deps = s.deps.Join(of.deps)
+	s.clock.Observe(of.stamp)
 	s.remote++ // our peers want to hear of it
-	if err := s.mark(theirs); err != nil {
+	if err := s.mark(of.theirs); err != nil {
 		s.drop()
 		return err
 	}
@@ -260,12 +264,14 @@ func (s *state) resume() error {
 	if err := proto.Unmarshal(note, &pb); err != nil {
 		return corrupt("the note of a merge", err)
 	}
-	theirs, err := vectorOf(&pb)
-	deps, undecoded := token.DecodeDeps(pb.Deps)
+	of := summary{stamp: causal.Stamp(pb.Stamp)}
+	of.theirs, err = vectorOf(&pb)
+	var undecoded error
+	of.deps, undecoded = token.DecodeDeps(pb.Deps)
 	if err := errors.Join(err, undecoded); err != nil {
 		return corrupt("the note of a merge", err)
 	}
-	return s.install(theirs, deps, true)
+	return s.install(of, true)
 }
 
 // unstage drops staged rows.

@@ -117,6 +117,37 @@ func TestNothingThatWasDeletedComesBackWithAMemberThatWasAway(t *testing.T) {
 }
 
 // Both sides forget what the other lacks.
+// A write is stamped above all that its coordinator has applied, also above what came by a
+// snapshot and left nothing in it.
+func TestStampsGoOnAboveWhatASnapshotDoesNotShow(t *testing.T) {
+	cfg, merged := shortLog(Config{})
+	run(t, 2, cfg, func(w *world) {
+		w.stop("n2")
+		w.skew("n1", time.Hour) // alone it stamps with its own clock
+		w.fill("n1", "k", 300)
+		for i := range 300 {
+			w.delete("n1", fmt.Sprintf("k%04d", i))
+		}
+		last := func(name string) (is causal.Stamp) {
+			if err := w.at(name).run(func() error { is = w.at(name).state.clock.Last(); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			return is
+		}
+		deleted := last("n1")
+		w.skew("n1", 0)
+		w.start("n2")
+		time.Sleep(10 * time.Second)
+		if merged.installed.Load() == 0 {
+			t.Error("the member was sent no snapshot")
+		}
+		w.put("n2", "next", "v")
+		if is := last("n2"); is <= deleted {
+			t.Errorf("the write is stamped %v, a delete before it %v", is.Time(), deleted.Time())
+		}
+	})
+}
+
 func TestSidesThatBothCutTheirLogsMeetByMerging(t *testing.T) {
 	cfg, merged := shortLog(Config{Policy: store.Siblings})
 	run(t, 4, cfg, func(w *world) {

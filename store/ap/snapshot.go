@@ -30,7 +30,9 @@ func (s *source) snapshot(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	defer s.r.views.release(v)
-	began, out := time.Now(), &pieces{s: s, sum: newChecksum(), piece: &logpb.Snapshot{Vector: protoVector(v.vector), Deps: v.others()}}
+	first := &logpb.Snapshot{Vector: protoVector(v.vector), Deps: v.others()}
+	first.Vector.Stamp = uint64(v.stamp)
+	began, out := time.Now(), &pieces{s: s, sum: newChecksum(), piece: first}
 	have := s.confirmed()
 	var failed error
 	for key, row := range v.snap.Scan([]byte{rowKey}, []byte{rowKey + 1}, &failed) {
@@ -113,15 +115,15 @@ type incoming struct {
 // there and everything sound.
 func (p *puller) takeSnapshot(piece *logpb.Snapshot) error {
 	if p.incoming == nil {
-		theirs, err := vectorOf(piece.Vector)
-		if err != nil || len(theirs) == 0 {
+		of := summary{stamp: causal.Stamp(piece.Vector.GetStamp())}
+		var err error
+		if of.theirs, err = vectorOf(piece.Vector); err != nil || len(of.theirs) == 0 {
 			return garbage("a snapshot begins without the writes it includes: %v", err)
 		}
-		deps, err := token.DecodeDeps(piece.Deps)
-		if err != nil {
+		if of.deps, err = token.DecodeDeps(piece.Deps); err != nil {
 			return errGarbage{err}
 		}
-		m, err := p.r.merge(theirs, deps)
+		m, err := p.r.merge(of)
 		if err != nil {
 			return err
 		}

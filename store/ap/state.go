@@ -10,6 +10,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
@@ -34,7 +35,8 @@ type state struct {
 	remote   uint64 // entries applied from peers, this life
 	clock    causal.Clock
 	requests *requests
-	prune    bool             // planted bug M17: only the winner of a key is kept
+	prune    bool             // planted bugs M13 and M17: only the winner of a key is kept
+	tie      bool             // planted bug M14: of stamps that tie the last to come is kept
 	merging  bool             // a snapshot is on its way in, and nothing else from peers is applied
 	deps     token.Deps       // what the writes depend on in other groups
 	lives    []causal.Actor   // as whom the replica ran before, and was not closed
@@ -89,7 +91,9 @@ func (s *state) loadSelf(self []byte) (err error) {
 		return corrupt("the replica's own row", err)
 	}
 	s.position, s.bytes = pb.Position, pb.Bytes
-	s.clock.Observe(causal.Stamp(pb.Stamp))
+	if !mutant.M15 {
+		s.clock.Observe(causal.Stamp(pb.Stamp))
+	}
 	return errors.Join(s.loadCuts(), s.loadRequests())
 }
 
@@ -142,10 +146,7 @@ func (s *state) apply(e *entry) error {
 	}
 	foldAtOnce(before, &e.Write)
 	removeByName(before, &e.Write)
-	after := causal.Apply(before, e.Write)
-	if winner, ok := causal.Winner(after); ok && s.prune {
-		after = []causal.Sibling{winner}
-	}
+	after := s.pruned(causal.Apply(before, e.Write), e.Dot)
 	if err := s.store(e.key, before, after); err != nil {
 		return err
 	}
@@ -161,6 +162,21 @@ func (s *state) apply(e *entry) error {
 	}
 	s.milestone(e.Dot)
 	return nil
+}
+
+// pruned is what planted bugs leave of a key after a write.
+func (s *state) pruned(siblings []causal.Sibling, wrote causal.Dot) []causal.Sibling {
+	winner, ok := causal.Winner(siblings)
+	switch {
+	case ok && s.prune:
+		return []causal.Sibling{winner}
+	case s.tie:
+		came := slices.IndexFunc(siblings, func(is causal.Sibling) bool { return is.Dot == wrote })
+		return slices.DeleteFunc(slices.Clone(siblings), func(is causal.Sibling) bool {
+			return came >= 0 && is.Stamp == siblings[came].Stamp && is.Dot != wrote
+		})
+	}
+	return siblings
 }
 
 // store replaces the siblings of a key.

@@ -14,11 +14,12 @@ import (
 type view struct {
 	snap     *engine.View
 	vector   causal.Vector
-	position uint64     // of the last entry in the log
-	base     cut        // where the log begins
-	remote   uint64     // how many of its writes came from peers since Run began
-	recent   []logged   // the end of its log: what the last commit added, for those who keep up
-	deps     token.Deps // what its writes depend on in other groups
+	position uint64       // of the last entry in the log
+	base     cut          // where the log begins
+	remote   uint64       // how many of its writes came from peers since Run began
+	recent   []logged     // the end of its log: what the last commit added, for those who keep up
+	deps     token.Deps   // what its writes depend on in other groups
+	stamp    causal.Stamp // above those of all writes in it
 	closures *causal.Closures
 	covered  uint64 // all that was closed up to this number is in vector
 
@@ -35,7 +36,7 @@ func newView(snap *engine.View, s *state) *view {
 	s.covered = s.closures.Covered(s.vector, s.covered)
 	v := &view{
 		snap: snap, vector: s.vector.Clone(), position: s.position, base: s.base, remote: s.remote, recent: s.memorable(),
-		deps: s.deps, closures: s.closures, covered: s.covered, holders: 1,
+		deps: s.deps, stamp: s.clock.Last(), closures: s.closures, covered: s.covered, holders: 1,
 	}
 	seen := sync.OnceValue(func() need { return short(v.vector, v.closures, v.covered) })
 	v.entry = sync.OnceValue(func() store.Entry { return encodeDots(seen().dots(v.closures)) })

@@ -239,7 +239,7 @@ func (r *Replica) replicated(ctx context.Context, op string, d causal.Dot, w sto
 				result.Acked++
 			}
 		}
-		if result.Acked >= result.Wanted {
+		if result.Acked >= result.Wanted || mutant.M5 && w == store.WMajority {
 			break
 		}
 		var cause error
