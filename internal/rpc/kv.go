@@ -138,8 +138,8 @@ func (p *place) mode() string {
 	return p.keyspace.Mode.String()
 }
 
-func (p *place) seal(context store.Entry) ([]byte, error) {
-	return token.SealContext(p.topology.Cluster, p.topology.Epoch, p.group, context)
+func (p *place) seal(of token.Scope, context store.Entry) ([]byte, error) {
+	return token.SealContext(p.topology.Cluster, p.topology.Epoch, p.group, of, context)
 }
 
 func (s *kv) Read(ctx context.Context, r *kvpb.ReadRequest) (*kvpb.ReadResponse, error) {
@@ -187,7 +187,7 @@ func (p *place) read(ctx context.Context, r *kvpb.ReadRequest) (*kvpb.ReadRespon
 	if err != nil {
 		return nil, err
 	}
-	if page.Context, err = p.seal(page.Context); err != nil {
+	if page.Context, err = p.seal(token.OfPage(q, page), page.Context); err != nil {
 		return nil, err
 	}
 	return kvpb.ToPage(page), nil
@@ -258,7 +258,7 @@ func untold(r *kvpb.WriteResponse, err error) *kvpb.WriteResponse {
 
 func (p *place) write(ctx context.Context, c store.Command) (store.Result, error) {
 	var err error
-	if c.Context, err = token.OpenContext(p.topology.Cluster, p.topology.Epoch, p.group, c.Context); err != nil {
+	if c.Context, err = token.OpenContext(p.topology.Cluster, p.topology.Epoch, p.group, c.Key, c.Context); err != nil {
 		return store.Result{}, err
 	}
 	if err := c.Check(); err != nil {
@@ -266,7 +266,7 @@ func (p *place) write(ctx context.Context, c store.Command) (store.Result, error
 	}
 	c.After = p.session.For(p.group, store.LevelDefault)
 	result, err := p.replica.Write(ctx, c)
-	sealed, sealErr := p.seal(result.Context)
+	sealed, sealErr := p.seal(token.OfKey(c.Key), result.Context)
 	if result.Context = sealed; err == nil && sealErr != nil {
 		return result, &store.Error{Code: store.Unknown, Msg: "the answer cannot be sealed", Cause: sealErr}
 	}

@@ -218,32 +218,70 @@ func TestDamagedTokenIsInvalid(t *testing.T) {
 
 func TestContextOpensOnlyWhereItWasSealed(t *testing.T) {
 	e := entry(4, 2)
-	sealed, err := SealContext(cluster, 3, group, e)
+	sealed, err := SealContext(cluster, 3, group, OfKey("k"), e)
 	must(t, err)
-	opened, err := OpenContext(cluster, 3, group, sealed)
+	opened, err := OpenContext(cluster, 3, group, "k", sealed)
 	if err != nil || !bytes.Equal(opened, e) {
 		t.Errorf("opened as %v, %v", opened, err)
 	}
-	_, epoch := OpenContext(cluster, 4, group, sealed)
-	_, other := OpenContext(strings.Repeat("00", 16), 3, group, sealed)
+	_, epoch := OpenContext(cluster, 4, group, "k", sealed)
+	_, other := OpenContext(strings.Repeat("00", 16), 3, group, "k", sealed)
 	if !errors.Is(epoch, store.TokenMismatch) || !errors.Is(other, store.TokenMismatch) {
 		t.Errorf("another epoch: %v, another cluster: %v", epoch, other)
 	}
-	_, elsewhere := OpenContext(cluster, 3, store.GroupID{Keyspace: 8}, sealed)
+	_, elsewhere := OpenContext(cluster, 3, store.GroupID{Keyspace: 8}, "k", sealed)
 	_, asToken := Decode(sealed)
 	if !errors.Is(elsewhere, store.Invalid) || !errors.Is(asToken, store.Invalid) {
 		t.Errorf("another group: %v, as a token: %v", elsewhere, asToken)
 	}
 }
 
+func TestContextIsOfTheKeysThatWereRead(t *testing.T) {
+	page := func(next string, keys ...string) store.Page {
+		p := store.Page{Next: next}
+		for _, key := range keys {
+			p.Items = append(p.Items, store.Item{Key: key})
+		}
+		return p
+	}
+	for name, c := range map[string]struct {
+		q       store.Query
+		page    store.Page
+		in, out []string
+	}{
+		"a get":                  {store.Query{Key: "k"}, page("", "k"), []string{"k"}, []string{"", "j", "k\x00", "kk"}},
+		"a get of nothing":       {store.Query{Key: "k"}, page(""), []string{"k"}, []string{"j"}},
+		"a scan of all":          {store.Query{Limit: 9}, page("", "k"), []string{"a", "k", "z"}, nil},
+		"a prefix":               {store.Query{Limit: 9, Prefix: "k/"}, page("", "k/1"), []string{"k/", "k/9"}, []string{"k", "l"}},
+		"a range":                {store.Query{Limit: 9, Key: "b", To: "d"}, page("", "b"), []string{"b", "c"}, []string{"a", "d"}},
+		"a page, and more":       {store.Query{Limit: 2}, page("more", "a", "c"), []string{"a", "b", "c"}, []string{"c\x00", "d"}},
+		"a reverse page of more": {store.Query{Limit: 2, Reverse: true}, page("more", "z", "c"), []string{"c", "d", "z"}, []string{"b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sealed, err := SealContext(cluster, 3, group, OfPage(c.q, c.page), entry(4, 2))
+			must(t, err)
+			for _, key := range c.in {
+				if opened, err := OpenContext(cluster, 3, group, key, sealed); err != nil || !bytes.Equal(opened, entry(4, 2)) {
+					t.Errorf("%q: opened as %v, %v", key, opened, err)
+				}
+			}
+			for _, key := range c.out {
+				if _, err := OpenContext(cluster, 3, group, key, sealed); !errors.Is(err, store.Invalid) {
+					t.Errorf("%q: %v", key, err)
+				}
+			}
+		})
+	}
+}
+
 func TestContextTellsNothingReadFromNothingThere(t *testing.T) {
-	none, err := SealContext(cluster, 3, group, nil)
+	none, err := SealContext(cluster, 3, group, OfKey("k"), nil)
 	if none != nil || err != nil {
 		t.Errorf("nothing read is sealed as %v, %v", none, err)
 	}
-	empty, err := SealContext(cluster, 3, group, store.Entry{0})
+	empty, err := SealContext(cluster, 3, group, OfKey("k"), store.Entry{0})
 	must(t, err)
-	if opened, err := OpenContext(cluster, 3, group, empty); err != nil || opened == nil {
+	if opened, err := OpenContext(cluster, 3, group, "k", empty); err != nil || opened == nil {
 		t.Errorf("nothing there is opened as %v, %v", opened, err)
 	}
 }
@@ -282,18 +320,24 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzOpenContext(f *testing.F) {
-	sealed, err := SealContext(cluster, 1, group, entry(1, 5))
-	if err != nil {
-		f.Fatal(err)
+	for _, of := range []Scope{OfKey("k"), {scan: true, key: "a", to: "z", prefix: "k"}} {
+		sealed, err := SealContext(cluster, 1, group, of, entry(1, 5))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(sealed[:len(sealed)-4])
 	}
-	f.Add(sealed[:len(sealed)-4])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := seal(bytes.Clone(body))
-		opened, err := OpenContext(cluster, 1, group, b)
+		opened, err := OpenContext(cluster, 1, group, "k", b)
 		if err != nil {
 			return
 		}
-		if again, err := SealContext(cluster, 1, group, opened); err != nil || !bytes.Equal(again, b) {
+		var ofCluster string
+		var ofEpoch uint64
+		r := unseal(b, contextForm, &ofCluster, &ofEpoch)
+		r.group()
+		if again, err := SealContext(cluster, 1, group, r.scope(), opened); err != nil || !bytes.Equal(again, b) {
 			t.Errorf("%x was opened as %v, which is %x (%v)", b, opened, again, err)
 		}
 	})

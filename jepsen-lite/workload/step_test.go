@@ -94,7 +94,7 @@ func TestAWriteOnAPTellsItsName(t *testing.T) {
 	if err := errors.Join(tok.Wrote(group, entry), tok.Read(group, entry)); err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := token.SealContext(cluster, 2, group, token.EncodeEntry([]token.Component{{ID: 0, N: 1}, {ID: 0x1f, N: 9}}))
+	sealed, err := token.SealContext(cluster, 2, group, token.OfKey("k"), token.EncodeEntry([]token.Component{{ID: 0, N: 1}, {ID: 0x1f, N: 9}}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ func (s step) dot(context []byte, tok string) string {
 	if err != nil || len(context) == 0 {
 		return ""
 	}
-	entry, err := token.OpenContext(t.Cluster, t.Epoch, s.space.Group(s.key), context)
+	entry, err := token.OpenContext(t.Cluster, t.Epoch, s.space.Group(s.key), s.key, context)
 	if err != nil {
 		return ""
 	}
