@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -42,7 +43,9 @@ type Done struct {
 // The error is not nil only if nothing was asked: a key is Invalid, there are more than
 // MaxBatch, or the keyspace is not there. Once MaxBatchBytes were found, keys that were not
 // asked for yet are TooLarge. All have the time of one call.
-func (k *Keyspace) GetMulti(ctx context.Context, keys []string, opts ...Option) ([]Got, error) {
+func (k *Keyspace) GetMulti(ctx context.Context, keys []string, opts ...Option) (_ []Got, err error) {
+	ctx, traced := k.begin(ctx, "multi-get")
+	defer func() { spans.End(traced, err) }()
 	o, err := k.c.readOptions(ctx, opts)
 	if err != nil {
 		return nil, err
@@ -90,7 +93,9 @@ func (k *Keyspace) GetMulti(ctx context.Context, keys []string, opts ...Option) 
 // members or fields of it. In a session none is a cause of another. The error is not nil only if nothing was sent: a command is
 // Invalid, or has no key of its own (a transaction, a lease), there are more than MaxBatch
 // or than MaxBatchBytes, or the keyspace is not there. All have the time of one call.
-func (k *Keyspace) Batch(ctx context.Context, commands []store.Command, opts ...Option) ([]Done, error) {
+func (k *Keyspace) Batch(ctx context.Context, commands []store.Command, opts ...Option) (_ []Done, err error) {
+	ctx, traced := k.begin(ctx, "batch")
+	defer func() { spans.End(traced, err) }()
 	o, err := k.c.writeOptions(ctx, opts)
 	if err != nil {
 		return nil, err

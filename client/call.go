@@ -11,6 +11,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -35,6 +36,8 @@ type call struct {
 	hall  hall     // where it has a place meanwhile
 	asked bool     // an attempt was made
 	seeks bool     // a node that was asked knows no leader
+
+	attempts int // that are traced
 
 	sent  int          // attempts that a node took up
 	paid  int          // of which so many may be followed by another
@@ -106,24 +109,23 @@ func (k *call) attempt(ctx context.Context) {
 		return
 	}
 	if err := k.hall.enter(ctx); err != nil {
-		k.crowded(store.AsError(err))
+		k.crowded(ctx, store.AsError(err))
 		return
 	}
 	defer k.hall.exit()
 	k.asked = true
-	part, cancel := share(ctx)
+	inner, traced := k.traceAttempt(ctx)
+	part, cancel := share(inner)
 	defer cancel()
-	began := time.Now()
+	began, came := time.Now(), unsent
 	cc, err := k.c.conns.ready(part, endpoint{node: k.node})
-	if err != nil {
-		k.leave.done(k.verdict(part, began, unsent, err))
-		k.judge(ctx, unsent, err)
-		return
+	if err == nil {
+		if k.effect == atNode || k.effect == unnamed || k.sent+1 == k.c.cfg.Attempts {
+			part = inner // the time that would be saved is of no use to anybody else
+		}
+		came, err = k.send(part, cc, k.maybe)
 	}
-	if k.effect == atNode || k.effect == unnamed || k.sent+1 == k.c.cfg.Attempts {
-		part = ctx // the time that would be saved is of no use to anybody else
-	}
-	came, err := k.send(part, cc, k.maybe)
+	spans.End(traced, err)
 	k.leave.done(k.verdict(part, began, came, err))
 	k.judge(ctx, came, err)
 }
@@ -189,6 +191,7 @@ func (k *call) seek(ctx context.Context) bool {
 	}
 	deadline, ok := ctx.Deadline()
 	k.again = !ok || k.delay < time.Until(deadline)
+	k.noteWait(ctx, "wait for a leader to be known")
 	return false
 }
 
@@ -200,6 +203,7 @@ func (k *call) choose(ctx context.Context) (ok bool) {
 	k.seeks = false
 	if k.bound() {
 		if k.leave, k.hall, ok = k.c.router.admit(k.node, k.group.Keyspace); !ok {
+			k.note(ctx, "circuit open", k.node)
 			k.shut(ctx)
 		}
 		return ok
@@ -218,6 +222,7 @@ func (k *call) choose(ctx context.Context) (ok bool) {
 			k.node = node
 			return true
 		}
+		k.note(ctx, "circuit open", node)
 	}
 	k.shut(ctx)
 	return false
@@ -225,10 +230,11 @@ func (k *call) choose(ctx context.Context) (ok bool) {
 
 // crowded goes on after an attempt that found no place: to another node, if one will do.
 // Who has waited for a place has waited long enough.
-func (k *call) crowded(err *store.Error) {
+func (k *call) crowded(ctx context.Context, err *store.Error) {
 	k.leave.done(nothing)
 	if err.Code == store.Overloaded {
 		k.c.cfg.Observe.rejected(k.node, k.keyspace.Name)
+		k.note(ctx, "bulkhead full", k.node)
 	}
 	k.last = err
 	k.delay, k.again = 0, len(k.route) > 0 && !k.bound() && k.effect != named
@@ -332,11 +338,13 @@ func (k *call) goOn(ctx context.Context, retryable, atOnce bool) {
 		allowed := k.c.budget.retry()
 		tell(k.c.cfg.Observe.Retry, RetryEvent{k.op, k.keyspace.Name, k.delay, !allowed})
 		if !allowed {
+			k.noteWait(ctx, "retry refused by the budget")
 			return
 		}
 		k.paid = k.sent
 	}
 	k.again = true
+	k.noteWait(ctx, "wait before another attempt")
 }
 
 // pause sets the delay before another attempt, if there is time for one.

@@ -31,8 +31,10 @@ import (
 	"time"
 
 	"github.com/failsafe-go/failsafe-go"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -70,6 +72,10 @@ type Config struct {
 	Resilience Resilience
 	// Observe is told what the client does about them.
 	Observe Observer
+	// TracerProvider makes a span of each call, with its attempts below it and, where the
+	// nodes keep spans, theirs: see docs/reference/traces.md. Nil makes none, also where the
+	// context of a call has one.
+	TracerProvider trace.TracerProvider
 }
 
 func (c Config) withDefaults() Config {
@@ -102,6 +108,7 @@ func (c Config) validate() error {
 // Client is a handle on a cluster. It is safe for concurrent use.
 type Client struct {
 	cfg     Config
+	tracer  trace.Tracer // nil: nobody traces
 	conns   *conns
 	router  *router
 	session *Session // of calls that name no other
@@ -131,11 +138,15 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if ctx.Err() != nil {
 		return nil, store.Expired(ctx, "the client to open")
 	}
+	if cfg.TracerProvider == nil {
+		cfg.TracerProvider = spans.ProviderOf(ctx)
+	}
 	router := newRouter(cfg.Near, cfg.Resilience.Bulkhead, func(node string) *peer {
 		return newPeer(node, cfg.Resilience.Breaker, cfg.Observe.Breaker)
 	})
 	return &Client{
 		cfg:     cfg,
+		tracer:  newTracer(cfg.TracerProvider),
 		conns:   newConns(cfg.Dial, router.addr),
 		router:  router,
 		session: &Session{},

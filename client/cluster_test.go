@@ -95,7 +95,7 @@ func (n *node) serve() error {
 	if err != nil {
 		return err
 	}
-	kvpb.RegisterFrontServer(s, front.New(own))
+	kvpb.RegisterFrontServer(s, front.New(own, nil))
 	go func() {
 		<-n.t.Context().Done()
 		s.Stop()

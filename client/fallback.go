@@ -127,7 +127,7 @@ func (k *Keyspace) prefer(ctx context.Context, key string, o options) (item Item
 			item, ok = known(key, value), err == nil
 		}
 		if ok {
-			return k.mark(item, steps[0], s, i), nil
+			return k.mark(ctx, item, steps[0], s, i), nil
 		}
 	}
 	if failure == nil {
@@ -145,7 +145,7 @@ func (k *Keyspace) try(ctx context.Context, key string, s Step, o options) (Item
 }
 
 // mark says of an item which step it is from.
-func (k *Keyspace) mark(item Item, first, s Step, i int) Item {
+func (k *Keyspace) mark(ctx context.Context, item Item, first, s Step, i int) Item {
 	weaker := s.kind != FallbackLevel || s.level < first.level || s.level == first.level && s.bound > first.bound
 	if i == 0 || !weaker {
 		return item
@@ -155,6 +155,7 @@ func (k *Keyspace) mark(item Item, first, s Step, i int) Item {
 		item.Proof.Served = store.LevelDefault
 	}
 	tell(k.c.cfg.Observe.Fallback, FallbackEvent{Keyspace: k.name, Kind: s.kind})
+	k.c.noteKind(ctx, "fallback", string(s.kind))
 	return item
 }
 

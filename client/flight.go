@@ -84,6 +84,7 @@ func (c *Client) readShared(ctx context.Context, ks shard.Keyspace, group store.
 		switch {
 		case f.err == nil && f.covers(began, q):
 			tell(c.cfg.Observe.Joined, ks.Name)
+			c.noteKind(ctx, "joined", "an identical read")
 			return cloned(f.page), nil
 		case f.err == nil || !store.AsError(f.err).Retryable():
 			return c.readOne(ctx, ks, group, q, tok)

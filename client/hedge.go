@@ -68,6 +68,7 @@ func (c *Client) readHedged(ctx context.Context, ks shard.Keyspace, group store.
 			return raced{err: store.Overloaded, second: true}, nil
 		}
 		sent.Store(true)
+		c.noteKind(ctx, "hedge", "a second read")
 		page, err := c.readCall(e.Context(), ks, group, q, tok, true)
 		return raced{page, err, true}, nil
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -74,7 +75,9 @@ func (k *Keyspace) Policy(ctx context.Context) (store.Policy, error) {
 }
 
 // Get reads a key. That it is absent is an answer, not an error: Found is false.
-func (k *Keyspace) Get(ctx context.Context, key string, opts ...Option) (Item, error) {
+func (k *Keyspace) Get(ctx context.Context, key string, opts ...Option) (item Item, err error) {
+	ctx, traced := k.begin(ctx, "get")
+	defer func() { spans.End(traced, err) }()
 	o, err := k.c.getOptions(ctx, opts)
 	switch {
 	case err != nil:
@@ -139,7 +142,9 @@ func resultOf(r store.Result) Result {
 // InGroup, or that of a prefix with a {tag}. With a Page it goes to the node that keeps
 // the view, and nowhere else. The context of the page is sealed, for WithContext; its
 // entry is in the session already.
-func (k *Keyspace) Read(ctx context.Context, q store.Query, opts ...Option) (store.Page, error) {
+func (k *Keyspace) Read(ctx context.Context, q store.Query, opts ...Option) (page store.Page, err error) {
+	ctx, traced := k.begin(ctx, opOf(q))
+	defer func() { spans.End(traced, err) }()
 	o, err := k.c.readOptions(ctx, opts)
 	if err != nil {
 		return store.Page{}, err
@@ -183,7 +188,9 @@ func (k *Keyspace) page(ctx context.Context, ks shard.Keyspace, n uint32, q stor
 
 // Write is the general form of a write: the options add to the command. Its
 // context is a sealed one, as reads and results give it.
-func (k *Keyspace) Write(ctx context.Context, c store.Command, opts ...Option) (store.Result, error) {
+func (k *Keyspace) Write(ctx context.Context, c store.Command, opts ...Option) (result store.Result, err error) {
+	ctx, traced := k.begin(ctx, c.Name())
+	defer func() { spans.End(traced, err) }()
 	o, err := k.c.writeOptions(ctx, opts)
 	if err != nil {
 		return store.Result{}, err
@@ -284,10 +291,9 @@ func (c *Client) readOne(ctx context.Context, ks shard.Keyspace, group store.Gro
 
 // readCall is one call; a second one makes one attempt, where the first has not begun.
 func (c *Client) readCall(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte, second bool) (page store.Page, err error) {
-	k := &call{c: c, op: "get", keyspace: ks, group: group, toLeader: ledBest(q.Level.Or(ks.Mode), ks.Mode)}
-	if q.Scan() {
-		k.op = "scan"
-	}
+	level := q.Level.Or(ks.Mode)
+	k := &call{c: c, op: opOf(q), keyspace: ks, group: group, toLeader: ledBest(level, ks.Mode)}
+	c.noteLevel(ctx, level)
 	if k.second = second; second {
 		k.pick = others
 	}
@@ -298,8 +304,9 @@ func (c *Client) readCall(ctx context.Context, ks shard.Keyspace, group store.Gr
 	}
 	k.send = func(ctx context.Context, cc *conn, _ bool) (reach, error) {
 		r, response := kvpb.ToQuery(q), &kvpb.ReadResponse{}
-		r.Keyspace, r.KeyspaceId, r.Shard, r.Token = ks.Name, group.Keyspace, group.Shard, tok
+		r.Keyspace, r.KeyspaceId, r.Shard, r.Token, r.Trace = ks.Name, group.Keyspace, group.Shard, tok, c.place(ctx)
 		came, err := cc.read(ctx, endpoint{node: k.node}, r, response)
+		kvpb.FromSpans(ctx, response.GetSpans())
 		if err == nil {
 			page, err = kvpb.FromPage(response)
 		}
@@ -342,7 +349,7 @@ func (c *Client) openSession(ctx context.Context, ks shard.Keyspace, group store
 	if err := k.run(ctx); err != nil {
 		return 0, err
 	}
-	life := context.WithoutCancel(ctx)
+	life := spans.Apart(context.WithoutCancel(ctx)) // whoever opens it, it is closed for all
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.opened[group] = func() { c.closeSession(life, ks, group, result.Revision) }
@@ -379,9 +386,10 @@ func sendCommand(k *call, cmd store.Command, tok []byte, result *store.Result) f
 	return func(ctx context.Context, cc *conn, retry bool) (reach, error) {
 		cmd.Request.Retry = retry
 		r, response := kvpb.ToCommand(cmd), &kvpb.WriteResponse{}
-		r.Keyspace, r.KeyspaceId, r.Shard, r.Token = k.keyspace.Name, k.group.Keyspace, k.group.Shard, tok
+		r.Keyspace, r.KeyspaceId, r.Shard, r.Token, r.Trace = k.keyspace.Name, k.group.Keyspace, k.group.Shard, tok, k.c.place(ctx)
 		*result = store.Result{}
 		came, err := cc.write(ctx, endpoint{node: k.node}, r, response)
+		kvpb.FromSpans(ctx, response.GetSpans())
 		if err == nil {
 			*result, err = kvpb.FromResult(response)
 		}

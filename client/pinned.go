@@ -18,10 +18,11 @@ func (k *Keyspace) readAt(ctx context.Context, q store.Query, shard uint32, s *S
 		return store.Page{}, k.explainAt("get", err)
 	}
 	r, response := kvpb.ToQuery(q), &kvpb.ReadResponse{}
-	r.Keyspace, r.Shard, r.Token = k.name, shard, tok
+	r.Keyspace, r.Shard, r.Token, r.Trace = k.name, shard, tok, k.c.place(ctx)
 	if err := k.c.enter(ctx, kvpb.Front_Read_FullMethodName, r, response); err != nil {
 		return store.Page{}, k.explainAt("get", asRead(store.AsError(err)))
 	}
+	kvpb.FromSpans(ctx, response.GetSpans())
 	page, err := kvpb.FromPage(response)
 	if err == nil {
 		err = s.merge(response.GetToken(), tok)
@@ -35,10 +36,11 @@ func (k *Keyspace) writeAt(ctx context.Context, c store.Command, shard uint32, s
 		return store.Result{}, k.explainAt(c.Name(), err)
 	}
 	r, response := kvpb.ToCommand(c), &kvpb.WriteResponse{}
-	r.Keyspace, r.Shard, r.Token = k.name, shard, tok
+	r.Keyspace, r.Shard, r.Token, r.Trace = k.name, shard, tok, k.c.place(ctx)
 	if err := k.c.enter(ctx, kvpb.Front_Write_FullMethodName, r, response); err != nil {
 		return store.Result{}, k.explainAt(c.Name(), err)
 	}
+	kvpb.FromSpans(ctx, response.GetSpans())
 	result, err := kvpb.FromResult(response)
 	switch merged := s.merge(response.GetToken(), tok); {
 	case merged == nil:

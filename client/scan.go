@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
@@ -80,6 +81,8 @@ type part struct {
 
 // begin fetches the first page of every group.
 func (s *scan) begin(ctx context.Context, opts []Option) (err error) {
+	ctx, traced := s.k.begin(ctx, "scan")
+	defer func() { spans.End(traced, err) }()
 	if s.o, err = s.k.c.readOptions(ctx, opts); err != nil {
 		return err
 	}
@@ -147,9 +150,11 @@ func (s *scan) fill(ctx context.Context, p *part) error {
 	for len(p.page.Items) == 0 && p.page.Next != "" {
 		q := s.q
 		q.Page = p.page.Next
+		ctx, traced := s.k.begin(ctx, "scan")
 		ctx, cancel := s.k.c.bounded(ctx, s.o.timeout)
 		page, err := s.k.page(ctx, s.ks, p.shard, q, s.o.session)
 		cancel()
+		spans.End(traced, err)
 		if err != nil {
 			return s.k.explain(err)
 		}

@@ -9,8 +9,11 @@ import (
 	"encoding/base64"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/dialkv/dialkv/client"
 	"github.com/dialkv/dialkv/internal/kvpb"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -19,17 +22,31 @@ import (
 type Service struct {
 	kvpb.UnimplementedFrontServer
 	client  *client.Client
+	begin   Begin
 	watches atomic.Int64 // open
 }
 
+// Begin begins the span of a request whose place in a trace is in ctx. It may be nil, and
+// so may be the span.
+type Begin func(ctx context.Context, name string) (context.Context, trace.Span)
+
 // New returns the service. The client must connect with this node as its origin;
 // the caller closes it, after the server has ended.
-func New(c *client.Client) *Service { return &Service{client: c} }
+func New(c *client.Client, begin Begin) *Service { return &Service{client: c, begin: begin} }
+
+// trace is nothing where a request came without a trace.
+func (s *Service) trace(ctx context.Context, t *kvpb.Trace, name string) (context.Context, trace.Span) {
+	if t == nil || s.begin == nil {
+		return ctx, nil
+	}
+	return s.begin(ctx, name)
+}
 
 // Read serves a read. Its error is in the response.
 func (s *Service) Read(ctx context.Context, r *kvpb.ReadRequest) (*kvpb.ReadResponse, error) {
 	ctx, cancel := kvpb.ToAnswer(ctx)
 	defer cancel()
+	ctx, traced := s.trace(ctx, r.GetTrace(), "kv.front.read")
 	keyspace := s.client.Keyspace(r.GetKeyspace())
 	response := &kvpb.ReadResponse{}
 	session, err := s.resume(r.GetToken())
@@ -43,6 +60,8 @@ func (s *Service) Read(ctx context.Context, r *kvpb.ReadRequest) (*kvpb.ReadResp
 	}
 	response.Error = kvpb.ToError(store.AsError(err))
 	response.Mode, response.Token = s.mode(ctx, keyspace, err), tokenOf(session)
+	spans.End(traced, err)
+	response.Spans = kvpb.ToSpans(ctx, r.GetTrace())
 	return response, nil
 }
 
@@ -50,6 +69,7 @@ func (s *Service) Read(ctx context.Context, r *kvpb.ReadRequest) (*kvpb.ReadResp
 func (s *Service) Write(ctx context.Context, r *kvpb.WriteRequest) (*kvpb.WriteResponse, error) {
 	ctx, cancel := kvpb.ToAnswer(ctx)
 	defer cancel()
+	ctx, traced := s.trace(ctx, r.GetTrace(), "kv.front.write")
 	keyspace := s.client.Keyspace(r.GetKeyspace())
 	response := &kvpb.WriteResponse{}
 	session, err := s.resume(r.GetToken())
@@ -63,6 +83,8 @@ func (s *Service) Write(ctx context.Context, r *kvpb.WriteRequest) (*kvpb.WriteR
 	}
 	response.Error = kvpb.ToError(store.AsError(err))
 	response.Mode, response.Token = s.mode(ctx, keyspace, err), tokenOf(session)
+	spans.End(traced, err)
+	response.Spans = kvpb.ToSpans(ctx, r.GetTrace())
 	return response, nil
 }
 

@@ -24,7 +24,7 @@ func TestFrontAnswersInBand(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	s := New(c)
+	s := New(c, nil)
 	for code, r := range map[store.Code]*kvpb.ReadRequest{
 		store.Unavailable: {Keyspace: "ks", Key: "k"},
 		store.Invalid:     {Keyspace: "ks", Key: "k", Token: []byte("x")},

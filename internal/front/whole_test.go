@@ -98,7 +98,7 @@ func entering(t *testing.T, n *node, test func(t *testing.T, front kvpb.FrontCli
 			t.Fatal(err)
 		}
 		s := rpc.NewServer(rpc.Config{Node: n})
-		kvpb.RegisterFrontServer(s, New(own))
+		kvpb.RegisterFrontServer(s, New(own, nil))
 		go func() { _ = s.Serve(listener) }()
 		cc, err := kvpb.Dial("n1", dial)
 		if err != nil {

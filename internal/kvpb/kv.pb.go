@@ -281,6 +281,7 @@ type ReadRequest struct {
 	Count         bool                   `protobuf:"varint,14,opt,name=count,proto3" json:"count,omitempty"`
 	Page          string                 `protobuf:"bytes,15,opt,name=page,proto3" json:"page,omitempty"` // next of an earlier page of the same query
 	Leases        bool                   `protobuf:"varint,16,opt,name=leases,proto3" json:"leases,omitempty"`
+	Trace         *Trace                 `protobuf:"bytes,17,opt,name=trace,proto3" json:"trace,omitempty"` // if somebody traces it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +428,13 @@ func (x *ReadRequest) GetLeases() bool {
 	return false
 }
 
+func (x *ReadRequest) GetTrace() *Trace {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
 type ReadResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Items         []*Item                `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
@@ -442,7 +450,8 @@ type ReadResponse struct {
 	Token         []byte                 `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"` // Front only: the session's token after this read
 	Count         uint64                 `protobuf:"varint,12,opt,name=count,proto3" json:"count,omitempty"`
 	Leases        []*Lease               `protobuf:"bytes,13,rep,name=leases,proto3" json:"leases,omitempty"`
-	Deps          []byte                 `protobuf:"bytes,14,opt,name=deps,proto3" json:"deps,omitempty"` // what the session must remember of other groups
+	Deps          []byte                 `protobuf:"bytes,14,opt,name=deps,proto3" json:"deps,omitempty"`   // what the session must remember of other groups
+	Spans         []*Span                `protobuf:"bytes,15,rep,name=spans,proto3" json:"spans,omitempty"` // of a request whose trace has echo
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +584,13 @@ func (x *ReadResponse) GetDeps() []byte {
 	return nil
 }
 
+func (x *ReadResponse) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
 type Lease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -665,6 +681,7 @@ type WriteRequest struct {
 	Lease         uint64                 `protobuf:"varint,18,opt,name=lease,proto3" json:"lease,omitempty"`
 	Txn           *Txn                   `protobuf:"bytes,19,opt,name=txn,proto3" json:"txn,omitempty"`
 	Field         string                 `protobuf:"bytes,24,opt,name=field,proto3" json:"field,omitempty"` // ap, set and map: the member or field of key
+	Trace         *Trace                 `protobuf:"bytes,25,opt,name=trace,proto3" json:"trace,omitempty"` // if somebody traces it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -837,6 +854,13 @@ func (x *WriteRequest) GetField() string {
 		return x.Field
 	}
 	return ""
+}
+
+func (x *WriteRequest) GetTrace() *Trace {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
 }
 
 type Txn struct {
@@ -1199,7 +1223,8 @@ type WriteResponse struct {
 	TtlNs         int64                  `protobuf:"varint,16,opt,name=ttl_ns,json=ttlNs,proto3" json:"ttl_ns,omitempty"`
 	Held          bool                   `protobuf:"varint,17,opt,name=held,proto3" json:"held,omitempty"` // of a txn
 	Steps         []*StepResult          `protobuf:"bytes,18,rep,name=steps,proto3" json:"steps,omitempty"`
-	Deps          []byte                 `protobuf:"bytes,19,opt,name=deps,proto3" json:"deps,omitempty"` // what the session must remember of other groups
+	Deps          []byte                 `protobuf:"bytes,19,opt,name=deps,proto3" json:"deps,omitempty"`   // what the session must remember of other groups
+	Spans         []*Span                `protobuf:"bytes,20,rep,name=spans,proto3" json:"spans,omitempty"` // of a request whose trace has echo
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1363,6 +1388,13 @@ func (x *WriteResponse) GetSteps() []*StepResult {
 func (x *WriteResponse) GetDeps() []byte {
 	if x != nil {
 		return x.Deps
+	}
+	return nil
+}
+
+func (x *WriteResponse) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
 	}
 	return nil
 }
@@ -1675,6 +1707,167 @@ func (x *Proof) GetDegraded() bool {
 	return false
 }
 
+// Trace is the W3C Trace Context of who sends a request. Garbage is as none.
+type Trace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"` // traceparent
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`   // tracestate
+	Echo          bool                   `protobuf:"varint,3,opt,name=echo,proto3" json:"echo,omitempty"`    // the spans that are made for the request come back with the answer
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trace) Reset() {
+	*x = Trace{}
+	mi := &file_kv_v1_kv_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trace) ProtoMessage() {}
+
+func (x *Trace) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trace.ProtoReflect.Descriptor instead.
+func (*Trace) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Trace) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *Trace) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Trace) GetEcho() bool {
+	if x != nil {
+		return x.Echo
+	}
+	return false
+}
+
+type Span struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Parent        []byte                 `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	BeganNs       int64                  `protobuf:"varint,5,opt,name=began_ns,json=beganNs,proto3" json:"began_ns,omitempty"` // since 1970, by the node's clock
+	TookNs        int64                  `protobuf:"varint,6,opt,name=took_ns,json=tookNs,proto3" json:"took_ns,omitempty"`
+	Attributes    []*Span_Attribute      `protobuf:"bytes,7,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	Notes         []*Span_Note           `protobuf:"bytes,8,rep,name=notes,proto3" json:"notes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span) Reset() {
+	*x = Span{}
+	mi := &file_kv_v1_kv_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span) ProtoMessage() {}
+
+func (x *Span) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Span) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Span) GetParent() []byte {
+	if x != nil {
+		return x.Parent
+	}
+	return nil
+}
+
+func (x *Span) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Span) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Span) GetBeganNs() int64 {
+	if x != nil {
+		return x.BeganNs
+	}
+	return 0
+}
+
+func (x *Span) GetTookNs() int64 {
+	if x != nil {
+		return x.TookNs
+	}
+	return 0
+}
+
+func (x *Span) GetAttributes() []*Span_Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
+func (x *Span) GetNotes() []*Span_Note {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
 type Error struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
@@ -1693,7 +1886,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_kv_v1_kv_proto_msgTypes[13]
+	mi := &file_kv_v1_kv_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1705,7 +1898,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[13]
+	mi := &file_kv_v1_kv_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,7 +1911,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{13}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Error) GetCode() string {
@@ -1810,7 +2003,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[14]
+	mi := &file_kv_v1_kv_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +2015,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[14]
+	mi := &file_kv_v1_kv_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +2028,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{14}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *WatchRequest) GetKeyspace() string {
@@ -1920,7 +2113,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[15]
+	mi := &file_kv_v1_kv_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2125,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[15]
+	mi := &file_kv_v1_kv_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2138,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{15}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WatchResponse) GetRevision() uint64 {
@@ -2043,7 +2236,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_kv_v1_kv_proto_msgTypes[16]
+	mi := &file_kv_v1_kv_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2248,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[16]
+	mi := &file_kv_v1_kv_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2261,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{16}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Event) GetKey() string {
@@ -2157,7 +2350,7 @@ type ManyRequest struct {
 
 func (x *ManyRequest) Reset() {
 	*x = ManyRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[17]
+	mi := &file_kv_v1_kv_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2169,7 +2362,7 @@ func (x *ManyRequest) String() string {
 func (*ManyRequest) ProtoMessage() {}
 
 func (x *ManyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[17]
+	mi := &file_kv_v1_kv_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2182,7 +2375,7 @@ func (x *ManyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManyRequest.ProtoReflect.Descriptor instead.
 func (*ManyRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{17}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ManyRequest) GetId() uint64 {
@@ -2263,7 +2456,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_kv_v1_kv_proto_msgTypes[18]
+	mi := &file_kv_v1_kv_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2468,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[18]
+	mi := &file_kv_v1_kv_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2481,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{18}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{20}
 }
 
 type ManyResponse struct {
@@ -2305,7 +2498,7 @@ type ManyResponse struct {
 
 func (x *ManyResponse) Reset() {
 	*x = ManyResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[19]
+	mi := &file_kv_v1_kv_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2510,7 @@ func (x *ManyResponse) String() string {
 func (*ManyResponse) ProtoMessage() {}
 
 func (x *ManyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[19]
+	mi := &file_kv_v1_kv_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2523,7 @@ func (x *ManyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ManyResponse.ProtoReflect.Descriptor instead.
 func (*ManyResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{19}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ManyResponse) GetId() uint64 {
@@ -2392,7 +2585,7 @@ type TopologyRequest struct {
 
 func (x *TopologyRequest) Reset() {
 	*x = TopologyRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[20]
+	mi := &file_kv_v1_kv_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +2597,7 @@ func (x *TopologyRequest) String() string {
 func (*TopologyRequest) ProtoMessage() {}
 
 func (x *TopologyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[20]
+	mi := &file_kv_v1_kv_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +2610,7 @@ func (x *TopologyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopologyRequest.ProtoReflect.Descriptor instead.
 func (*TopologyRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{20}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *TopologyRequest) GetKeyspace() string {
@@ -2442,7 +2635,7 @@ type TopologyResponse struct {
 
 func (x *TopologyResponse) Reset() {
 	*x = TopologyResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[21]
+	mi := &file_kv_v1_kv_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +2647,7 @@ func (x *TopologyResponse) String() string {
 func (*TopologyResponse) ProtoMessage() {}
 
 func (x *TopologyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[21]
+	mi := &file_kv_v1_kv_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +2660,7 @@ func (x *TopologyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopologyResponse.ProtoReflect.Descriptor instead.
 func (*TopologyResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{21}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TopologyResponse) GetCluster() string {
@@ -2533,7 +2726,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_kv_v1_kv_proto_msgTypes[22]
+	mi := &file_kv_v1_kv_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2545,7 +2738,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[22]
+	mi := &file_kv_v1_kv_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2558,7 +2751,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{22}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Node) GetName() string {
@@ -2619,7 +2812,7 @@ type Keyspace struct {
 
 func (x *Keyspace) Reset() {
 	*x = Keyspace{}
-	mi := &file_kv_v1_kv_proto_msgTypes[23]
+	mi := &file_kv_v1_kv_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2824,7 @@ func (x *Keyspace) String() string {
 func (*Keyspace) ProtoMessage() {}
 
 func (x *Keyspace) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[23]
+	mi := &file_kv_v1_kv_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2837,7 @@ func (x *Keyspace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyspace.ProtoReflect.Descriptor instead.
 func (*Keyspace) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{23}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Keyspace) GetId() uint64 {
@@ -2714,7 +2907,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_kv_v1_kv_proto_msgTypes[24]
+	mi := &file_kv_v1_kv_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2919,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[24]
+	mi := &file_kv_v1_kv_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2932,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{24}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Group) GetShard() uint32 {
@@ -2782,13 +2975,14 @@ type CallRequest struct {
 	// NotFound where the node has no replica. Any node may ask.
 	Settled       uint64 `protobuf:"varint,9,opt,name=settled,proto3" json:"settled,omitempty"`
 	NotedNs       int64  `protobuf:"varint,10,opt,name=noted_ns,json=notedNs,proto3" json:"noted_ns,omitempty"`
+	Trace         *Trace `protobuf:"bytes,11,opt,name=trace,proto3" json:"trace,omitempty"` // if somebody traces what it is made for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CallRequest) Reset() {
 	*x = CallRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[25]
+	mi := &file_kv_v1_kv_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +2994,7 @@ func (x *CallRequest) String() string {
 func (*CallRequest) ProtoMessage() {}
 
 func (x *CallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[25]
+	mi := &file_kv_v1_kv_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +3007,7 @@ func (x *CallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
 func (*CallRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{25}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CallRequest) GetCluster() string {
@@ -2886,19 +3080,27 @@ func (x *CallRequest) GetNotedNs() int64 {
 	return 0
 }
 
+func (x *CallRequest) GetTrace() *Trace {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
 type CallResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
 	Id            uint64                 `protobuf:"varint,3,opt,name=id,proto3" json:"id,omitempty"`
 	Error         *Error                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	Spans         []*Span                `protobuf:"bytes,5,rep,name=spans,proto3" json:"spans,omitempty"` // of a call whose trace has echo
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CallResponse) Reset() {
 	*x = CallResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[26]
+	mi := &file_kv_v1_kv_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2910,7 +3112,7 @@ func (x *CallResponse) String() string {
 func (*CallResponse) ProtoMessage() {}
 
 func (x *CallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[26]
+	mi := &file_kv_v1_kv_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2923,7 +3125,7 @@ func (x *CallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallResponse.ProtoReflect.Descriptor instead.
 func (*CallResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{26}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CallResponse) GetNode() string {
@@ -2954,6 +3156,13 @@ func (x *CallResponse) GetError() *Error {
 	return nil
 }
 
+func (x *CallResponse) GetSpans() []*Span {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
 type StreamFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first frame of each side only.
@@ -2969,7 +3178,7 @@ type StreamFrame struct {
 
 func (x *StreamFrame) Reset() {
 	*x = StreamFrame{}
-	mi := &file_kv_v1_kv_proto_msgTypes[27]
+	mi := &file_kv_v1_kv_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3190,7 @@ func (x *StreamFrame) String() string {
 func (*StreamFrame) ProtoMessage() {}
 
 func (x *StreamFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[27]
+	mi := &file_kv_v1_kv_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3203,7 @@ func (x *StreamFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamFrame.ProtoReflect.Descriptor instead.
 func (*StreamFrame) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{27}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StreamFrame) GetCluster() string {
@@ -3047,7 +3256,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[28]
+	mi := &file_kv_v1_kv_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +3268,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[28]
+	mi := &file_kv_v1_kv_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3281,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{28}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{30}
 }
 
 type StatusResponse struct {
@@ -3094,7 +3303,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[29]
+	mi := &file_kv_v1_kv_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3315,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[29]
+	mi := &file_kv_v1_kv_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3328,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{29}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StatusResponse) GetNode() string {
@@ -3227,7 +3436,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_kv_v1_kv_proto_msgTypes[30]
+	mi := &file_kv_v1_kv_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3239,7 +3448,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[30]
+	mi := &file_kv_v1_kv_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3252,7 +3461,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{30}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReplicaStatus) GetGroup() string {
@@ -3385,7 +3594,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_kv_v1_kv_proto_msgTypes[31]
+	mi := &file_kv_v1_kv_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3397,7 +3606,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[31]
+	mi := &file_kv_v1_kv_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3410,7 +3619,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{31}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Member) GetName() string {
@@ -3444,7 +3653,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[32]
+	mi := &file_kv_v1_kv_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3665,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[32]
+	mi := &file_kv_v1_kv_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3678,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{32}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *JoinRequest) GetNode() *Node {
@@ -3497,7 +3706,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[33]
+	mi := &file_kv_v1_kv_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3509,7 +3718,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[33]
+	mi := &file_kv_v1_kv_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3522,7 +3731,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{33}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JoinResponse) GetCluster() string {
@@ -3561,7 +3770,7 @@ type CreateKeyspaceRequest struct {
 
 func (x *CreateKeyspaceRequest) Reset() {
 	*x = CreateKeyspaceRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[34]
+	mi := &file_kv_v1_kv_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3573,7 +3782,7 @@ func (x *CreateKeyspaceRequest) String() string {
 func (*CreateKeyspaceRequest) ProtoMessage() {}
 
 func (x *CreateKeyspaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[34]
+	mi := &file_kv_v1_kv_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3586,7 +3795,7 @@ func (x *CreateKeyspaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyspaceRequest.ProtoReflect.Descriptor instead.
 func (*CreateKeyspaceRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{34}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CreateKeyspaceRequest) GetName() string {
@@ -3647,7 +3856,7 @@ type CreateKeyspaceResponse struct {
 
 func (x *CreateKeyspaceResponse) Reset() {
 	*x = CreateKeyspaceResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[35]
+	mi := &file_kv_v1_kv_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +3868,7 @@ func (x *CreateKeyspaceResponse) String() string {
 func (*CreateKeyspaceResponse) ProtoMessage() {}
 
 func (x *CreateKeyspaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[35]
+	mi := &file_kv_v1_kv_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +3881,7 @@ func (x *CreateKeyspaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateKeyspaceResponse.ProtoReflect.Descriptor instead.
 func (*CreateKeyspaceResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{35}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CreateKeyspaceResponse) GetKeyspace() *Keyspace {
@@ -3692,7 +3901,7 @@ type AlterKeyspaceRequest struct {
 
 func (x *AlterKeyspaceRequest) Reset() {
 	*x = AlterKeyspaceRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[36]
+	mi := &file_kv_v1_kv_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3704,7 +3913,7 @@ func (x *AlterKeyspaceRequest) String() string {
 func (*AlterKeyspaceRequest) ProtoMessage() {}
 
 func (x *AlterKeyspaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[36]
+	mi := &file_kv_v1_kv_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3717,7 +3926,7 @@ func (x *AlterKeyspaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterKeyspaceRequest.ProtoReflect.Descriptor instead.
 func (*AlterKeyspaceRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{36}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *AlterKeyspaceRequest) GetName() string {
@@ -3743,7 +3952,7 @@ type AlterKeyspaceResponse struct {
 
 func (x *AlterKeyspaceResponse) Reset() {
 	*x = AlterKeyspaceResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[37]
+	mi := &file_kv_v1_kv_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3755,7 +3964,7 @@ func (x *AlterKeyspaceResponse) String() string {
 func (*AlterKeyspaceResponse) ProtoMessage() {}
 
 func (x *AlterKeyspaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[37]
+	mi := &file_kv_v1_kv_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3768,7 +3977,7 @@ func (x *AlterKeyspaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlterKeyspaceResponse.ProtoReflect.Descriptor instead.
 func (*AlterKeyspaceResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{37}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *AlterKeyspaceResponse) GetKeyspace() *Keyspace {
@@ -3787,7 +3996,7 @@ type DeleteKeyspaceRequest struct {
 
 func (x *DeleteKeyspaceRequest) Reset() {
 	*x = DeleteKeyspaceRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[38]
+	mi := &file_kv_v1_kv_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3799,7 +4008,7 @@ func (x *DeleteKeyspaceRequest) String() string {
 func (*DeleteKeyspaceRequest) ProtoMessage() {}
 
 func (x *DeleteKeyspaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[38]
+	mi := &file_kv_v1_kv_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3812,7 +4021,7 @@ func (x *DeleteKeyspaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKeyspaceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteKeyspaceRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{38}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DeleteKeyspaceRequest) GetName() string {
@@ -3830,7 +4039,7 @@ type DeleteKeyspaceResponse struct {
 
 func (x *DeleteKeyspaceResponse) Reset() {
 	*x = DeleteKeyspaceResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[39]
+	mi := &file_kv_v1_kv_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +4051,7 @@ func (x *DeleteKeyspaceResponse) String() string {
 func (*DeleteKeyspaceResponse) ProtoMessage() {}
 
 func (x *DeleteKeyspaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[39]
+	mi := &file_kv_v1_kv_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3855,7 +4064,7 @@ func (x *DeleteKeyspaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKeyspaceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteKeyspaceResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{39}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{41}
 }
 
 type SetFaultsRequest struct {
@@ -3867,7 +4076,7 @@ type SetFaultsRequest struct {
 
 func (x *SetFaultsRequest) Reset() {
 	*x = SetFaultsRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[40]
+	mi := &file_kv_v1_kv_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3879,7 +4088,7 @@ func (x *SetFaultsRequest) String() string {
 func (*SetFaultsRequest) ProtoMessage() {}
 
 func (x *SetFaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[40]
+	mi := &file_kv_v1_kv_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3892,7 +4101,7 @@ func (x *SetFaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFaultsRequest.ProtoReflect.Descriptor instead.
 func (*SetFaultsRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{40}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SetFaultsRequest) GetRules() []*LinkRule {
@@ -3910,7 +4119,7 @@ type SetFaultsResponse struct {
 
 func (x *SetFaultsResponse) Reset() {
 	*x = SetFaultsResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[41]
+	mi := &file_kv_v1_kv_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3922,7 +4131,7 @@ func (x *SetFaultsResponse) String() string {
 func (*SetFaultsResponse) ProtoMessage() {}
 
 func (x *SetFaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[41]
+	mi := &file_kv_v1_kv_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3935,7 +4144,7 @@ func (x *SetFaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFaultsResponse.ProtoReflect.Descriptor instead.
 func (*SetFaultsResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{41}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{43}
 }
 
 type FaultsRequest struct {
@@ -3946,7 +4155,7 @@ type FaultsRequest struct {
 
 func (x *FaultsRequest) Reset() {
 	*x = FaultsRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[42]
+	mi := &file_kv_v1_kv_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3958,7 +4167,7 @@ func (x *FaultsRequest) String() string {
 func (*FaultsRequest) ProtoMessage() {}
 
 func (x *FaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[42]
+	mi := &file_kv_v1_kv_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3971,7 +4180,7 @@ func (x *FaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultsRequest.ProtoReflect.Descriptor instead.
 func (*FaultsRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{42}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{44}
 }
 
 type FaultsResponse struct {
@@ -3987,7 +4196,7 @@ type FaultsResponse struct {
 
 func (x *FaultsResponse) Reset() {
 	*x = FaultsResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[43]
+	mi := &file_kv_v1_kv_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3999,7 +4208,7 @@ func (x *FaultsResponse) String() string {
 func (*FaultsResponse) ProtoMessage() {}
 
 func (x *FaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[43]
+	mi := &file_kv_v1_kv_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4012,7 +4221,7 @@ func (x *FaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultsResponse.ProtoReflect.Descriptor instead.
 func (*FaultsResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{43}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FaultsResponse) GetRules() []*LinkRule {
@@ -4059,7 +4268,7 @@ type SlowDiskRequest struct {
 
 func (x *SlowDiskRequest) Reset() {
 	*x = SlowDiskRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[44]
+	mi := &file_kv_v1_kv_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4071,7 +4280,7 @@ func (x *SlowDiskRequest) String() string {
 func (*SlowDiskRequest) ProtoMessage() {}
 
 func (x *SlowDiskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[44]
+	mi := &file_kv_v1_kv_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4084,7 +4293,7 @@ func (x *SlowDiskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlowDiskRequest.ProtoReflect.Descriptor instead.
 func (*SlowDiskRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{44}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SlowDiskRequest) GetSyncDelayNs() int64 {
@@ -4102,7 +4311,7 @@ type SlowDiskResponse struct {
 
 func (x *SlowDiskResponse) Reset() {
 	*x = SlowDiskResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[45]
+	mi := &file_kv_v1_kv_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4114,7 +4323,7 @@ func (x *SlowDiskResponse) String() string {
 func (*SlowDiskResponse) ProtoMessage() {}
 
 func (x *SlowDiskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[45]
+	mi := &file_kv_v1_kv_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4127,7 +4336,7 @@ func (x *SlowDiskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlowDiskResponse.ProtoReflect.Descriptor instead.
 func (*SlowDiskResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{45}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{47}
 }
 
 type SkewRequest struct {
@@ -4139,7 +4348,7 @@ type SkewRequest struct {
 
 func (x *SkewRequest) Reset() {
 	*x = SkewRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[46]
+	mi := &file_kv_v1_kv_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4151,7 +4360,7 @@ func (x *SkewRequest) String() string {
 func (*SkewRequest) ProtoMessage() {}
 
 func (x *SkewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[46]
+	mi := &file_kv_v1_kv_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4164,7 +4373,7 @@ func (x *SkewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkewRequest.ProtoReflect.Descriptor instead.
 func (*SkewRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{46}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SkewRequest) GetAheadNs() int64 {
@@ -4182,7 +4391,7 @@ type SkewResponse struct {
 
 func (x *SkewResponse) Reset() {
 	*x = SkewResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[47]
+	mi := &file_kv_v1_kv_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4194,7 +4403,7 @@ func (x *SkewResponse) String() string {
 func (*SkewResponse) ProtoMessage() {}
 
 func (x *SkewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[47]
+	mi := &file_kv_v1_kv_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4207,7 +4416,7 @@ func (x *SkewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkewResponse.ProtoReflect.Descriptor instead.
 func (*SkewResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{47}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{49}
 }
 
 type LinkRule struct {
@@ -4224,7 +4433,7 @@ type LinkRule struct {
 
 func (x *LinkRule) Reset() {
 	*x = LinkRule{}
-	mi := &file_kv_v1_kv_proto_msgTypes[48]
+	mi := &file_kv_v1_kv_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4236,7 +4445,7 @@ func (x *LinkRule) String() string {
 func (*LinkRule) ProtoMessage() {}
 
 func (x *LinkRule) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[48]
+	mi := &file_kv_v1_kv_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4249,7 +4458,7 @@ func (x *LinkRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkRule.ProtoReflect.Descriptor instead.
 func (*LinkRule) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{48}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LinkRule) GetFrom() string {
@@ -4306,7 +4515,7 @@ type DumpRequest struct {
 
 func (x *DumpRequest) Reset() {
 	*x = DumpRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[49]
+	mi := &file_kv_v1_kv_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4318,7 +4527,7 @@ func (x *DumpRequest) String() string {
 func (*DumpRequest) ProtoMessage() {}
 
 func (x *DumpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[49]
+	mi := &file_kv_v1_kv_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4331,7 +4540,7 @@ func (x *DumpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpRequest.ProtoReflect.Descriptor instead.
 func (*DumpRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{49}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DumpRequest) GetKeyspaceId() uint64 {
@@ -4376,7 +4585,7 @@ type DumpResponse struct {
 
 func (x *DumpResponse) Reset() {
 	*x = DumpResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[50]
+	mi := &file_kv_v1_kv_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4388,7 +4597,7 @@ func (x *DumpResponse) String() string {
 func (*DumpResponse) ProtoMessage() {}
 
 func (x *DumpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[50]
+	mi := &file_kv_v1_kv_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4401,7 +4610,7 @@ func (x *DumpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpResponse.ProtoReflect.Descriptor instead.
 func (*DumpResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{50}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DumpResponse) GetItems() []*Item {
@@ -4459,7 +4668,7 @@ type DigestRequest struct {
 
 func (x *DigestRequest) Reset() {
 	*x = DigestRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[51]
+	mi := &file_kv_v1_kv_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4471,7 +4680,7 @@ func (x *DigestRequest) String() string {
 func (*DigestRequest) ProtoMessage() {}
 
 func (x *DigestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[51]
+	mi := &file_kv_v1_kv_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4484,7 +4693,7 @@ func (x *DigestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestRequest.ProtoReflect.Descriptor instead.
 func (*DigestRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{51}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DigestRequest) GetKeyspaceId() uint64 {
@@ -4535,7 +4744,7 @@ type DigestResponse struct {
 
 func (x *DigestResponse) Reset() {
 	*x = DigestResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[52]
+	mi := &file_kv_v1_kv_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4547,7 +4756,7 @@ func (x *DigestResponse) String() string {
 func (*DigestResponse) ProtoMessage() {}
 
 func (x *DigestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[52]
+	mi := &file_kv_v1_kv_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4560,7 +4769,7 @@ func (x *DigestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DigestResponse.ProtoReflect.Descriptor instead.
 func (*DigestResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{52}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *DigestResponse) GetEntry() []byte {
@@ -4609,7 +4818,7 @@ type KeyDigest struct {
 
 func (x *KeyDigest) Reset() {
 	*x = KeyDigest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[53]
+	mi := &file_kv_v1_kv_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4621,7 +4830,7 @@ func (x *KeyDigest) String() string {
 func (*KeyDigest) ProtoMessage() {}
 
 func (x *KeyDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[53]
+	mi := &file_kv_v1_kv_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4634,7 +4843,7 @@ func (x *KeyDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyDigest.ProtoReflect.Descriptor instead.
 func (*KeyDigest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{53}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *KeyDigest) GetKey() []byte {
@@ -4669,7 +4878,7 @@ type RemoveNodeRequest struct {
 
 func (x *RemoveNodeRequest) Reset() {
 	*x = RemoveNodeRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[54]
+	mi := &file_kv_v1_kv_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4681,7 +4890,7 @@ func (x *RemoveNodeRequest) String() string {
 func (*RemoveNodeRequest) ProtoMessage() {}
 
 func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[54]
+	mi := &file_kv_v1_kv_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4694,7 +4903,7 @@ func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
 func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{54}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *RemoveNodeRequest) GetNode() string {
@@ -4720,7 +4929,7 @@ type RemoveNodeResponse struct {
 
 func (x *RemoveNodeResponse) Reset() {
 	*x = RemoveNodeResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[55]
+	mi := &file_kv_v1_kv_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4732,7 +4941,7 @@ func (x *RemoveNodeResponse) String() string {
 func (*RemoveNodeResponse) ProtoMessage() {}
 
 func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[55]
+	mi := &file_kv_v1_kv_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4745,7 +4954,7 @@ func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
 func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{55}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RemoveNodeResponse) GetMoved() []string {
@@ -4767,7 +4976,7 @@ type TransferLeaderRequest struct {
 
 func (x *TransferLeaderRequest) Reset() {
 	*x = TransferLeaderRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[56]
+	mi := &file_kv_v1_kv_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4779,7 +4988,7 @@ func (x *TransferLeaderRequest) String() string {
 func (*TransferLeaderRequest) ProtoMessage() {}
 
 func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[56]
+	mi := &file_kv_v1_kv_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4792,7 +5001,7 @@ func (x *TransferLeaderRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeaderRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{56}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *TransferLeaderRequest) GetKeyspaceId() uint64 {
@@ -4832,7 +5041,7 @@ type TransferLeaderResponse struct {
 
 func (x *TransferLeaderResponse) Reset() {
 	*x = TransferLeaderResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[57]
+	mi := &file_kv_v1_kv_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4844,7 +5053,7 @@ func (x *TransferLeaderResponse) String() string {
 func (*TransferLeaderResponse) ProtoMessage() {}
 
 func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[57]
+	mi := &file_kv_v1_kv_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4857,7 +5066,7 @@ func (x *TransferLeaderResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeaderResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeaderResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{57}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *TransferLeaderResponse) GetLeader() string {
@@ -4875,7 +5084,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[58]
+	mi := &file_kv_v1_kv_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4887,7 +5096,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[58]
+	mi := &file_kv_v1_kv_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4900,7 +5109,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{58}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{60}
 }
 
 type DrainResponse struct {
@@ -4912,7 +5121,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[59]
+	mi := &file_kv_v1_kv_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4924,7 +5133,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[59]
+	mi := &file_kv_v1_kv_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4937,7 +5146,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{59}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *DrainResponse) GetMoved() uint32 {
@@ -4957,7 +5166,7 @@ type SaveSnapshotRequest struct {
 
 func (x *SaveSnapshotRequest) Reset() {
 	*x = SaveSnapshotRequest{}
-	mi := &file_kv_v1_kv_proto_msgTypes[60]
+	mi := &file_kv_v1_kv_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4969,7 +5178,7 @@ func (x *SaveSnapshotRequest) String() string {
 func (*SaveSnapshotRequest) ProtoMessage() {}
 
 func (x *SaveSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[60]
+	mi := &file_kv_v1_kv_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4982,7 +5191,7 @@ func (x *SaveSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SaveSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{60}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SaveSnapshotRequest) GetKeyspaceId() uint64 {
@@ -5012,7 +5221,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_kv_v1_kv_proto_msgTypes[61]
+	mi := &file_kv_v1_kv_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5024,7 +5233,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[61]
+	mi := &file_kv_v1_kv_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5037,7 +5246,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{61}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SnapshotChunk) GetData() []byte {
@@ -5079,7 +5288,7 @@ type RestoreSnapshotResponse struct {
 
 func (x *RestoreSnapshotResponse) Reset() {
 	*x = RestoreSnapshotResponse{}
-	mi := &file_kv_v1_kv_proto_msgTypes[62]
+	mi := &file_kv_v1_kv_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5091,7 +5300,7 @@ func (x *RestoreSnapshotResponse) String() string {
 func (*RestoreSnapshotResponse) ProtoMessage() {}
 
 func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_kv_v1_kv_proto_msgTypes[62]
+	mi := &file_kv_v1_kv_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5104,7 +5313,7 @@ func (x *RestoreSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_kv_v1_kv_proto_rawDescGZIP(), []int{62}
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RestoreSnapshotResponse) GetEpoch() uint64 {
@@ -5128,11 +5337,123 @@ func (x *RestoreSnapshotResponse) GetKeys() uint64 {
 	return 0
 }
 
+type Span_Attribute struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span_Attribute) Reset() {
+	*x = Span_Attribute{}
+	mi := &file_kv_v1_kv_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span_Attribute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span_Attribute) ProtoMessage() {}
+
+func (x *Span_Attribute) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span_Attribute.ProtoReflect.Descriptor instead.
+func (*Span_Attribute) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{14, 0}
+}
+
+func (x *Span_Attribute) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Span_Attribute) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type Span_Note struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	AfterNs       int64                  `protobuf:"varint,2,opt,name=after_ns,json=afterNs,proto3" json:"after_ns,omitempty"` // since the span began
+	Attributes    []*Span_Attribute      `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Span_Note) Reset() {
+	*x = Span_Note{}
+	mi := &file_kv_v1_kv_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Span_Note) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Span_Note) ProtoMessage() {}
+
+func (x *Span_Note) ProtoReflect() protoreflect.Message {
+	mi := &file_kv_v1_kv_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Span_Note.ProtoReflect.Descriptor instead.
+func (*Span_Note) Descriptor() ([]byte, []int) {
+	return file_kv_v1_kv_proto_rawDescGZIP(), []int{14, 1}
+}
+
+func (x *Span_Note) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Span_Note) GetAfterNs() int64 {
+	if x != nil {
+		return x.AfterNs
+	}
+	return 0
+}
+
+func (x *Span_Note) GetAttributes() []*Span_Attribute {
+	if x != nil {
+		return x.Attributes
+	}
+	return nil
+}
+
 var File_kv_v1_kv_proto protoreflect.FileDescriptor
 
 const file_kv_v1_kv_proto_rawDesc = "" +
 	"\n" +
-	"\x0ekv/v1/kv.proto\x12\fdialkv.kv.v1\"\x8c\x03\n" +
+	"\x0ekv/v1/kv.proto\x12\fdialkv.kv.v1\"\xb7\x03\n" +
 	"\vReadRequest\x12\x1a\n" +
 	"\bkeyspace\x18\x01 \x01(\tR\bkeyspace\x12\x1f\n" +
 	"\vkeyspace_id\x18\x02 \x01(\x04R\n" +
@@ -5151,7 +5472,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\tkeys_only\x18\r \x01(\bR\bkeysOnly\x12\x14\n" +
 	"\x05count\x18\x0e \x01(\bR\x05count\x12\x12\n" +
 	"\x04page\x18\x0f \x01(\tR\x04page\x12\x16\n" +
-	"\x06leases\x18\x10 \x01(\bR\x06leases\"\xa6\x03\n" +
+	"\x06leases\x18\x10 \x01(\bR\x06leases\x12)\n" +
+	"\x05trace\x18\x11 \x01(\v2\x13.dialkv.kv.v1.TraceR\x05trace\"\xd0\x03\n" +
 	"\fReadResponse\x12(\n" +
 	"\x05items\x18\x01 \x03(\v2\x12.dialkv.kv.v1.ItemR\x05items\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\tR\x04next\x12\x1a\n" +
@@ -5168,12 +5490,13 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05token\x18\v \x01(\fR\x05token\x12\x14\n" +
 	"\x05count\x18\f \x01(\x04R\x05count\x12+\n" +
 	"\x06leases\x18\r \x03(\v2\x13.dialkv.kv.v1.LeaseR\x06leases\x12\x12\n" +
-	"\x04deps\x18\x0e \x01(\fR\x04deps\"e\n" +
+	"\x04deps\x18\x0e \x01(\fR\x04deps\x12(\n" +
+	"\x05spans\x18\x0f \x03(\v2\x12.dialkv.kv.v1.SpanR\x05spans\"e\n" +
 	"\x05Lease\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
 	"\x06ttl_ns\x18\x02 \x01(\x03R\x05ttlNs\x12!\n" +
 	"\fremaining_ns\x18\x03 \x01(\x03R\vremainingNs\x12\x12\n" +
-	"\x04keys\x18\x04 \x01(\x04R\x04keys\"\x94\x04\n" +
+	"\x04keys\x18\x04 \x01(\x04R\x04keys\"\xbf\x04\n" +
 	"\fWriteRequest\x12\x1a\n" +
 	"\bkeyspace\x18\x01 \x01(\tR\bkeyspace\x12\x1f\n" +
 	"\vkeyspace_id\x18\x02 \x01(\x04R\n" +
@@ -5196,7 +5519,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x06ttl_ns\x18\x11 \x01(\x03R\x05ttlNs\x12\x14\n" +
 	"\x05lease\x18\x12 \x01(\x04R\x05lease\x12#\n" +
 	"\x03txn\x18\x13 \x01(\v2\x11.dialkv.kv.v1.TxnR\x03txn\x12\x14\n" +
-	"\x05field\x18\x18 \x01(\tR\x05field\"|\n" +
+	"\x05field\x18\x18 \x01(\tR\x05field\x12)\n" +
+	"\x05trace\x18\x19 \x01(\v2\x13.dialkv.kv.v1.TraceR\x05trace\"|\n" +
 	"\x03Txn\x12%\n" +
 	"\x02if\x18\x01 \x03(\v2\x15.dialkv.kv.v1.CompareR\x02if\x12&\n" +
 	"\x04then\x18\x02 \x03(\v2\x12.dialkv.kv.v1.StepR\x04then\x12&\n" +
@@ -5243,7 +5567,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05VALUE\x10\x01\x12\f\n" +
 	"\bREVISION\x10\x02\x12\n" +
 	"\n" +
-	"\x06ABSENT\x10\x03\"\x8d\x04\n" +
+	"\x06ABSENT\x10\x03\"\xb7\x04\n" +
 	"\rWriteResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x1a\n" +
 	"\breplaced\x18\x02 \x01(\x04R\breplaced\x12\x14\n" +
@@ -5265,7 +5589,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x06ttl_ns\x18\x10 \x01(\x03R\x05ttlNs\x12\x12\n" +
 	"\x04held\x18\x11 \x01(\bR\x04held\x12.\n" +
 	"\x05steps\x18\x12 \x03(\v2\x18.dialkv.kv.v1.StepResultR\x05steps\x12\x12\n" +
-	"\x04deps\x18\x13 \x01(\fR\x04deps\"\x84\x02\n" +
+	"\x04deps\x18\x13 \x01(\fR\x04deps\x12(\n" +
+	"\x05spans\x18\x14 \x03(\v2\x12.dialkv.kv.v1.SpanR\x05spans\"\x84\x02\n" +
 	"\x04Item\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\fR\x06values\x12\x1a\n" +
@@ -5295,7 +5620,31 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\fstaleness_ns\x18\n" +
 	" \x01(\x03R\vstalenessNs\x12\x14\n" +
 	"\x05fresh\x18\v \x01(\bR\x05fresh\x12\x1a\n" +
-	"\bdegraded\x18\f \x01(\bR\bdegraded\"\xe9\x01\n" +
+	"\bdegraded\x18\f \x01(\bR\bdegraded\"I\n" +
+	"\x05Trace\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
+	"\x04echo\x18\x03 \x01(\bR\x04echo\"\xa1\x03\n" +
+	"\x04Span\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
+	"\x06parent\x18\x02 \x01(\fR\x06parent\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x19\n" +
+	"\bbegan_ns\x18\x05 \x01(\x03R\abeganNs\x12\x17\n" +
+	"\atook_ns\x18\x06 \x01(\x03R\x06tookNs\x12<\n" +
+	"\n" +
+	"attributes\x18\a \x03(\v2\x1c.dialkv.kv.v1.Span.AttributeR\n" +
+	"attributes\x12-\n" +
+	"\x05notes\x18\b \x03(\v2\x17.dialkv.kv.v1.Span.NoteR\x05notes\x1a3\n" +
+	"\tAttribute\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x1as\n" +
+	"\x04Note\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x19\n" +
+	"\bafter_ns\x18\x02 \x01(\x03R\aafterNs\x12<\n" +
+	"\n" +
+	"attributes\x18\x03 \x03(\v2\x1c.dialkv.kv.v1.Span.AttributeR\n" +
+	"attributes\"\xe9\x01\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x0e\n" +
 	"\x02op\x18\x02 \x01(\tR\x02op\x12\x1a\n" +
@@ -5391,7 +5740,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x05Group\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\tR\x06leader\"\x80\x02\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\"\xab\x02\n" +
 	"\vCallRequest\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1f\n" +
 	"\vkeyspace_id\x18\x02 \x01(\x04R\n" +
@@ -5405,12 +5754,14 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"timeout_ns\x18\b \x01(\x03R\ttimeoutNs\x12\x18\n" +
 	"\asettled\x18\t \x01(\x04R\asettled\x12\x19\n" +
 	"\bnoted_ns\x18\n" +
-	" \x01(\x03R\anotedNs\"w\n" +
+	" \x01(\x03R\anotedNs\x12)\n" +
+	"\x05trace\x18\v \x01(\v2\x13.dialkv.kv.v1.TraceR\x05trace\"\xa1\x01\n" +
 	"\fCallResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\x04R\x02id\x12)\n" +
-	"\x05error\x18\x04 \x01(\v2\x13.dialkv.kv.v1.ErrorR\x05error\"\x9c\x01\n" +
+	"\x05error\x18\x04 \x01(\v2\x13.dialkv.kv.v1.ErrorR\x05error\x12(\n" +
+	"\x05spans\x18\x05 \x03(\v2\x12.dialkv.kv.v1.SpanR\x05spans\"\x9c\x01\n" +
 	"\vStreamFrame\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1f\n" +
 	"\vkeyspace_id\x18\x02 \x01(\x04R\n" +
@@ -5633,7 +5984,7 @@ func file_kv_v1_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_kv_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_kv_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_kv_v1_kv_proto_goTypes = []any{
 	(Op)(0),                         // 0: dialkv.kv.v1.Op
 	(Compare_Target)(0),             // 1: dialkv.kv.v1.Compare.Target
@@ -5652,156 +6003,169 @@ var file_kv_v1_kv_proto_goTypes = []any{
 	(*Item)(nil),                    // 14: dialkv.kv.v1.Item
 	(*Sibling)(nil),                 // 15: dialkv.kv.v1.Sibling
 	(*Proof)(nil),                   // 16: dialkv.kv.v1.Proof
-	(*Error)(nil),                   // 17: dialkv.kv.v1.Error
-	(*WatchRequest)(nil),            // 18: dialkv.kv.v1.WatchRequest
-	(*WatchResponse)(nil),           // 19: dialkv.kv.v1.WatchResponse
-	(*Event)(nil),                   // 20: dialkv.kv.v1.Event
-	(*ManyRequest)(nil),             // 21: dialkv.kv.v1.ManyRequest
-	(*Cancel)(nil),                  // 22: dialkv.kv.v1.Cancel
-	(*ManyResponse)(nil),            // 23: dialkv.kv.v1.ManyResponse
-	(*TopologyRequest)(nil),         // 24: dialkv.kv.v1.TopologyRequest
-	(*TopologyResponse)(nil),        // 25: dialkv.kv.v1.TopologyResponse
-	(*Node)(nil),                    // 26: dialkv.kv.v1.Node
-	(*Keyspace)(nil),                // 27: dialkv.kv.v1.Keyspace
-	(*Group)(nil),                   // 28: dialkv.kv.v1.Group
-	(*CallRequest)(nil),             // 29: dialkv.kv.v1.CallRequest
-	(*CallResponse)(nil),            // 30: dialkv.kv.v1.CallResponse
-	(*StreamFrame)(nil),             // 31: dialkv.kv.v1.StreamFrame
-	(*StatusRequest)(nil),           // 32: dialkv.kv.v1.StatusRequest
-	(*StatusResponse)(nil),          // 33: dialkv.kv.v1.StatusResponse
-	(*ReplicaStatus)(nil),           // 34: dialkv.kv.v1.ReplicaStatus
-	(*Member)(nil),                  // 35: dialkv.kv.v1.Member
-	(*JoinRequest)(nil),             // 36: dialkv.kv.v1.JoinRequest
-	(*JoinResponse)(nil),            // 37: dialkv.kv.v1.JoinResponse
-	(*CreateKeyspaceRequest)(nil),   // 38: dialkv.kv.v1.CreateKeyspaceRequest
-	(*CreateKeyspaceResponse)(nil),  // 39: dialkv.kv.v1.CreateKeyspaceResponse
-	(*AlterKeyspaceRequest)(nil),    // 40: dialkv.kv.v1.AlterKeyspaceRequest
-	(*AlterKeyspaceResponse)(nil),   // 41: dialkv.kv.v1.AlterKeyspaceResponse
-	(*DeleteKeyspaceRequest)(nil),   // 42: dialkv.kv.v1.DeleteKeyspaceRequest
-	(*DeleteKeyspaceResponse)(nil),  // 43: dialkv.kv.v1.DeleteKeyspaceResponse
-	(*SetFaultsRequest)(nil),        // 44: dialkv.kv.v1.SetFaultsRequest
-	(*SetFaultsResponse)(nil),       // 45: dialkv.kv.v1.SetFaultsResponse
-	(*FaultsRequest)(nil),           // 46: dialkv.kv.v1.FaultsRequest
-	(*FaultsResponse)(nil),          // 47: dialkv.kv.v1.FaultsResponse
-	(*SlowDiskRequest)(nil),         // 48: dialkv.kv.v1.SlowDiskRequest
-	(*SlowDiskResponse)(nil),        // 49: dialkv.kv.v1.SlowDiskResponse
-	(*SkewRequest)(nil),             // 50: dialkv.kv.v1.SkewRequest
-	(*SkewResponse)(nil),            // 51: dialkv.kv.v1.SkewResponse
-	(*LinkRule)(nil),                // 52: dialkv.kv.v1.LinkRule
-	(*DumpRequest)(nil),             // 53: dialkv.kv.v1.DumpRequest
-	(*DumpResponse)(nil),            // 54: dialkv.kv.v1.DumpResponse
-	(*DigestRequest)(nil),           // 55: dialkv.kv.v1.DigestRequest
-	(*DigestResponse)(nil),          // 56: dialkv.kv.v1.DigestResponse
-	(*KeyDigest)(nil),               // 57: dialkv.kv.v1.KeyDigest
-	(*RemoveNodeRequest)(nil),       // 58: dialkv.kv.v1.RemoveNodeRequest
-	(*RemoveNodeResponse)(nil),      // 59: dialkv.kv.v1.RemoveNodeResponse
-	(*TransferLeaderRequest)(nil),   // 60: dialkv.kv.v1.TransferLeaderRequest
-	(*TransferLeaderResponse)(nil),  // 61: dialkv.kv.v1.TransferLeaderResponse
-	(*DrainRequest)(nil),            // 62: dialkv.kv.v1.DrainRequest
-	(*DrainResponse)(nil),           // 63: dialkv.kv.v1.DrainResponse
-	(*SaveSnapshotRequest)(nil),     // 64: dialkv.kv.v1.SaveSnapshotRequest
-	(*SnapshotChunk)(nil),           // 65: dialkv.kv.v1.SnapshotChunk
-	(*RestoreSnapshotResponse)(nil), // 66: dialkv.kv.v1.RestoreSnapshotResponse
-	nil,                             // 67: dialkv.kv.v1.ReplicaStatus.BacklogEntry
+	(*Trace)(nil),                   // 17: dialkv.kv.v1.Trace
+	(*Span)(nil),                    // 18: dialkv.kv.v1.Span
+	(*Error)(nil),                   // 19: dialkv.kv.v1.Error
+	(*WatchRequest)(nil),            // 20: dialkv.kv.v1.WatchRequest
+	(*WatchResponse)(nil),           // 21: dialkv.kv.v1.WatchResponse
+	(*Event)(nil),                   // 22: dialkv.kv.v1.Event
+	(*ManyRequest)(nil),             // 23: dialkv.kv.v1.ManyRequest
+	(*Cancel)(nil),                  // 24: dialkv.kv.v1.Cancel
+	(*ManyResponse)(nil),            // 25: dialkv.kv.v1.ManyResponse
+	(*TopologyRequest)(nil),         // 26: dialkv.kv.v1.TopologyRequest
+	(*TopologyResponse)(nil),        // 27: dialkv.kv.v1.TopologyResponse
+	(*Node)(nil),                    // 28: dialkv.kv.v1.Node
+	(*Keyspace)(nil),                // 29: dialkv.kv.v1.Keyspace
+	(*Group)(nil),                   // 30: dialkv.kv.v1.Group
+	(*CallRequest)(nil),             // 31: dialkv.kv.v1.CallRequest
+	(*CallResponse)(nil),            // 32: dialkv.kv.v1.CallResponse
+	(*StreamFrame)(nil),             // 33: dialkv.kv.v1.StreamFrame
+	(*StatusRequest)(nil),           // 34: dialkv.kv.v1.StatusRequest
+	(*StatusResponse)(nil),          // 35: dialkv.kv.v1.StatusResponse
+	(*ReplicaStatus)(nil),           // 36: dialkv.kv.v1.ReplicaStatus
+	(*Member)(nil),                  // 37: dialkv.kv.v1.Member
+	(*JoinRequest)(nil),             // 38: dialkv.kv.v1.JoinRequest
+	(*JoinResponse)(nil),            // 39: dialkv.kv.v1.JoinResponse
+	(*CreateKeyspaceRequest)(nil),   // 40: dialkv.kv.v1.CreateKeyspaceRequest
+	(*CreateKeyspaceResponse)(nil),  // 41: dialkv.kv.v1.CreateKeyspaceResponse
+	(*AlterKeyspaceRequest)(nil),    // 42: dialkv.kv.v1.AlterKeyspaceRequest
+	(*AlterKeyspaceResponse)(nil),   // 43: dialkv.kv.v1.AlterKeyspaceResponse
+	(*DeleteKeyspaceRequest)(nil),   // 44: dialkv.kv.v1.DeleteKeyspaceRequest
+	(*DeleteKeyspaceResponse)(nil),  // 45: dialkv.kv.v1.DeleteKeyspaceResponse
+	(*SetFaultsRequest)(nil),        // 46: dialkv.kv.v1.SetFaultsRequest
+	(*SetFaultsResponse)(nil),       // 47: dialkv.kv.v1.SetFaultsResponse
+	(*FaultsRequest)(nil),           // 48: dialkv.kv.v1.FaultsRequest
+	(*FaultsResponse)(nil),          // 49: dialkv.kv.v1.FaultsResponse
+	(*SlowDiskRequest)(nil),         // 50: dialkv.kv.v1.SlowDiskRequest
+	(*SlowDiskResponse)(nil),        // 51: dialkv.kv.v1.SlowDiskResponse
+	(*SkewRequest)(nil),             // 52: dialkv.kv.v1.SkewRequest
+	(*SkewResponse)(nil),            // 53: dialkv.kv.v1.SkewResponse
+	(*LinkRule)(nil),                // 54: dialkv.kv.v1.LinkRule
+	(*DumpRequest)(nil),             // 55: dialkv.kv.v1.DumpRequest
+	(*DumpResponse)(nil),            // 56: dialkv.kv.v1.DumpResponse
+	(*DigestRequest)(nil),           // 57: dialkv.kv.v1.DigestRequest
+	(*DigestResponse)(nil),          // 58: dialkv.kv.v1.DigestResponse
+	(*KeyDigest)(nil),               // 59: dialkv.kv.v1.KeyDigest
+	(*RemoveNodeRequest)(nil),       // 60: dialkv.kv.v1.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),      // 61: dialkv.kv.v1.RemoveNodeResponse
+	(*TransferLeaderRequest)(nil),   // 62: dialkv.kv.v1.TransferLeaderRequest
+	(*TransferLeaderResponse)(nil),  // 63: dialkv.kv.v1.TransferLeaderResponse
+	(*DrainRequest)(nil),            // 64: dialkv.kv.v1.DrainRequest
+	(*DrainResponse)(nil),           // 65: dialkv.kv.v1.DrainResponse
+	(*SaveSnapshotRequest)(nil),     // 66: dialkv.kv.v1.SaveSnapshotRequest
+	(*SnapshotChunk)(nil),           // 67: dialkv.kv.v1.SnapshotChunk
+	(*RestoreSnapshotResponse)(nil), // 68: dialkv.kv.v1.RestoreSnapshotResponse
+	(*Span_Attribute)(nil),          // 69: dialkv.kv.v1.Span.Attribute
+	(*Span_Note)(nil),               // 70: dialkv.kv.v1.Span.Note
+	nil,                             // 71: dialkv.kv.v1.ReplicaStatus.BacklogEntry
 }
 var file_kv_v1_kv_proto_depIdxs = []int32{
-	14, // 0: dialkv.kv.v1.ReadResponse.items:type_name -> dialkv.kv.v1.Item
-	16, // 1: dialkv.kv.v1.ReadResponse.proof:type_name -> dialkv.kv.v1.Proof
-	17, // 2: dialkv.kv.v1.ReadResponse.error:type_name -> dialkv.kv.v1.Error
-	6,  // 3: dialkv.kv.v1.ReadResponse.leases:type_name -> dialkv.kv.v1.Lease
-	0,  // 4: dialkv.kv.v1.WriteRequest.op:type_name -> dialkv.kv.v1.Op
-	12, // 5: dialkv.kv.v1.WriteRequest.condition:type_name -> dialkv.kv.v1.Condition
-	8,  // 6: dialkv.kv.v1.WriteRequest.txn:type_name -> dialkv.kv.v1.Txn
-	9,  // 7: dialkv.kv.v1.Txn.if:type_name -> dialkv.kv.v1.Compare
-	10, // 8: dialkv.kv.v1.Txn.then:type_name -> dialkv.kv.v1.Step
-	10, // 9: dialkv.kv.v1.Txn.else:type_name -> dialkv.kv.v1.Step
-	1,  // 10: dialkv.kv.v1.Compare.target:type_name -> dialkv.kv.v1.Compare.Target
-	2,  // 11: dialkv.kv.v1.Compare.relation:type_name -> dialkv.kv.v1.Compare.Relation
-	0,  // 12: dialkv.kv.v1.Step.op:type_name -> dialkv.kv.v1.Op
-	3,  // 13: dialkv.kv.v1.Condition.kind:type_name -> dialkv.kv.v1.Condition.Kind
-	16, // 14: dialkv.kv.v1.WriteResponse.proof:type_name -> dialkv.kv.v1.Proof
-	17, // 15: dialkv.kv.v1.WriteResponse.error:type_name -> dialkv.kv.v1.Error
-	11, // 16: dialkv.kv.v1.WriteResponse.steps:type_name -> dialkv.kv.v1.StepResult
-	15, // 17: dialkv.kv.v1.Item.siblings:type_name -> dialkv.kv.v1.Sibling
-	20, // 18: dialkv.kv.v1.WatchResponse.events:type_name -> dialkv.kv.v1.Event
-	17, // 19: dialkv.kv.v1.WatchResponse.error:type_name -> dialkv.kv.v1.Error
-	4,  // 20: dialkv.kv.v1.ManyRequest.read:type_name -> dialkv.kv.v1.ReadRequest
-	7,  // 21: dialkv.kv.v1.ManyRequest.write:type_name -> dialkv.kv.v1.WriteRequest
-	22, // 22: dialkv.kv.v1.ManyRequest.cancel:type_name -> dialkv.kv.v1.Cancel
-	5,  // 23: dialkv.kv.v1.ManyResponse.read:type_name -> dialkv.kv.v1.ReadResponse
-	13, // 24: dialkv.kv.v1.ManyResponse.write:type_name -> dialkv.kv.v1.WriteResponse
-	26, // 25: dialkv.kv.v1.TopologyResponse.nodes:type_name -> dialkv.kv.v1.Node
-	27, // 26: dialkv.kv.v1.TopologyResponse.keyspaces:type_name -> dialkv.kv.v1.Keyspace
-	17, // 27: dialkv.kv.v1.TopologyResponse.error:type_name -> dialkv.kv.v1.Error
-	28, // 28: dialkv.kv.v1.Keyspace.placement:type_name -> dialkv.kv.v1.Group
-	17, // 29: dialkv.kv.v1.CallResponse.error:type_name -> dialkv.kv.v1.Error
-	34, // 30: dialkv.kv.v1.StatusResponse.replicas:type_name -> dialkv.kv.v1.ReplicaStatus
-	35, // 31: dialkv.kv.v1.StatusResponse.members:type_name -> dialkv.kv.v1.Member
-	26, // 32: dialkv.kv.v1.StatusResponse.self:type_name -> dialkv.kv.v1.Node
-	67, // 33: dialkv.kv.v1.ReplicaStatus.backlog:type_name -> dialkv.kv.v1.ReplicaStatus.BacklogEntry
-	26, // 34: dialkv.kv.v1.JoinRequest.node:type_name -> dialkv.kv.v1.Node
-	26, // 35: dialkv.kv.v1.JoinResponse.nodes:type_name -> dialkv.kv.v1.Node
-	27, // 36: dialkv.kv.v1.CreateKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
-	27, // 37: dialkv.kv.v1.AlterKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
-	52, // 38: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
-	52, // 39: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
-	14, // 40: dialkv.kv.v1.DumpResponse.items:type_name -> dialkv.kv.v1.Item
-	57, // 41: dialkv.kv.v1.DigestResponse.keys:type_name -> dialkv.kv.v1.KeyDigest
-	4,  // 42: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
-	7,  // 43: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
-	24, // 44: dialkv.kv.v1.KV.Topology:input_type -> dialkv.kv.v1.TopologyRequest
-	18, // 45: dialkv.kv.v1.KV.Watch:input_type -> dialkv.kv.v1.WatchRequest
-	21, // 46: dialkv.kv.v1.KV.Many:input_type -> dialkv.kv.v1.ManyRequest
-	4,  // 47: dialkv.kv.v1.Front.Read:input_type -> dialkv.kv.v1.ReadRequest
-	7,  // 48: dialkv.kv.v1.Front.Write:input_type -> dialkv.kv.v1.WriteRequest
-	18, // 49: dialkv.kv.v1.Front.Watch:input_type -> dialkv.kv.v1.WatchRequest
-	31, // 50: dialkv.kv.v1.Peer.Stream:input_type -> dialkv.kv.v1.StreamFrame
-	32, // 51: dialkv.kv.v1.Admin.Status:input_type -> dialkv.kv.v1.StatusRequest
-	36, // 52: dialkv.kv.v1.Admin.Join:input_type -> dialkv.kv.v1.JoinRequest
-	38, // 53: dialkv.kv.v1.Admin.CreateKeyspace:input_type -> dialkv.kv.v1.CreateKeyspaceRequest
-	42, // 54: dialkv.kv.v1.Admin.DeleteKeyspace:input_type -> dialkv.kv.v1.DeleteKeyspaceRequest
-	40, // 55: dialkv.kv.v1.Admin.AlterKeyspace:input_type -> dialkv.kv.v1.AlterKeyspaceRequest
-	44, // 56: dialkv.kv.v1.Admin.SetFaults:input_type -> dialkv.kv.v1.SetFaultsRequest
-	46, // 57: dialkv.kv.v1.Admin.Faults:input_type -> dialkv.kv.v1.FaultsRequest
-	48, // 58: dialkv.kv.v1.Admin.SlowDisk:input_type -> dialkv.kv.v1.SlowDiskRequest
-	50, // 59: dialkv.kv.v1.Admin.Skew:input_type -> dialkv.kv.v1.SkewRequest
-	53, // 60: dialkv.kv.v1.Admin.Dump:input_type -> dialkv.kv.v1.DumpRequest
-	55, // 61: dialkv.kv.v1.Admin.Digest:input_type -> dialkv.kv.v1.DigestRequest
-	58, // 62: dialkv.kv.v1.Admin.RemoveNode:input_type -> dialkv.kv.v1.RemoveNodeRequest
-	60, // 63: dialkv.kv.v1.Admin.TransferLeader:input_type -> dialkv.kv.v1.TransferLeaderRequest
-	62, // 64: dialkv.kv.v1.Admin.Drain:input_type -> dialkv.kv.v1.DrainRequest
-	64, // 65: dialkv.kv.v1.Admin.SaveSnapshot:input_type -> dialkv.kv.v1.SaveSnapshotRequest
-	65, // 66: dialkv.kv.v1.Admin.RestoreSnapshot:input_type -> dialkv.kv.v1.SnapshotChunk
-	5,  // 67: dialkv.kv.v1.KV.Read:output_type -> dialkv.kv.v1.ReadResponse
-	13, // 68: dialkv.kv.v1.KV.Write:output_type -> dialkv.kv.v1.WriteResponse
-	25, // 69: dialkv.kv.v1.KV.Topology:output_type -> dialkv.kv.v1.TopologyResponse
-	19, // 70: dialkv.kv.v1.KV.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	23, // 71: dialkv.kv.v1.KV.Many:output_type -> dialkv.kv.v1.ManyResponse
-	5,  // 72: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
-	13, // 73: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
-	19, // 74: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
-	31, // 75: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
-	33, // 76: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
-	37, // 77: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
-	39, // 78: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
-	43, // 79: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
-	41, // 80: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
-	45, // 81: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
-	47, // 82: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
-	49, // 83: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
-	51, // 84: dialkv.kv.v1.Admin.Skew:output_type -> dialkv.kv.v1.SkewResponse
-	54, // 85: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
-	56, // 86: dialkv.kv.v1.Admin.Digest:output_type -> dialkv.kv.v1.DigestResponse
-	59, // 87: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
-	61, // 88: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
-	63, // 89: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
-	65, // 90: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
-	66, // 91: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
-	67, // [67:92] is the sub-list for method output_type
-	42, // [42:67] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	17, // 0: dialkv.kv.v1.ReadRequest.trace:type_name -> dialkv.kv.v1.Trace
+	14, // 1: dialkv.kv.v1.ReadResponse.items:type_name -> dialkv.kv.v1.Item
+	16, // 2: dialkv.kv.v1.ReadResponse.proof:type_name -> dialkv.kv.v1.Proof
+	19, // 3: dialkv.kv.v1.ReadResponse.error:type_name -> dialkv.kv.v1.Error
+	6,  // 4: dialkv.kv.v1.ReadResponse.leases:type_name -> dialkv.kv.v1.Lease
+	18, // 5: dialkv.kv.v1.ReadResponse.spans:type_name -> dialkv.kv.v1.Span
+	0,  // 6: dialkv.kv.v1.WriteRequest.op:type_name -> dialkv.kv.v1.Op
+	12, // 7: dialkv.kv.v1.WriteRequest.condition:type_name -> dialkv.kv.v1.Condition
+	8,  // 8: dialkv.kv.v1.WriteRequest.txn:type_name -> dialkv.kv.v1.Txn
+	17, // 9: dialkv.kv.v1.WriteRequest.trace:type_name -> dialkv.kv.v1.Trace
+	9,  // 10: dialkv.kv.v1.Txn.if:type_name -> dialkv.kv.v1.Compare
+	10, // 11: dialkv.kv.v1.Txn.then:type_name -> dialkv.kv.v1.Step
+	10, // 12: dialkv.kv.v1.Txn.else:type_name -> dialkv.kv.v1.Step
+	1,  // 13: dialkv.kv.v1.Compare.target:type_name -> dialkv.kv.v1.Compare.Target
+	2,  // 14: dialkv.kv.v1.Compare.relation:type_name -> dialkv.kv.v1.Compare.Relation
+	0,  // 15: dialkv.kv.v1.Step.op:type_name -> dialkv.kv.v1.Op
+	3,  // 16: dialkv.kv.v1.Condition.kind:type_name -> dialkv.kv.v1.Condition.Kind
+	16, // 17: dialkv.kv.v1.WriteResponse.proof:type_name -> dialkv.kv.v1.Proof
+	19, // 18: dialkv.kv.v1.WriteResponse.error:type_name -> dialkv.kv.v1.Error
+	11, // 19: dialkv.kv.v1.WriteResponse.steps:type_name -> dialkv.kv.v1.StepResult
+	18, // 20: dialkv.kv.v1.WriteResponse.spans:type_name -> dialkv.kv.v1.Span
+	15, // 21: dialkv.kv.v1.Item.siblings:type_name -> dialkv.kv.v1.Sibling
+	69, // 22: dialkv.kv.v1.Span.attributes:type_name -> dialkv.kv.v1.Span.Attribute
+	70, // 23: dialkv.kv.v1.Span.notes:type_name -> dialkv.kv.v1.Span.Note
+	22, // 24: dialkv.kv.v1.WatchResponse.events:type_name -> dialkv.kv.v1.Event
+	19, // 25: dialkv.kv.v1.WatchResponse.error:type_name -> dialkv.kv.v1.Error
+	4,  // 26: dialkv.kv.v1.ManyRequest.read:type_name -> dialkv.kv.v1.ReadRequest
+	7,  // 27: dialkv.kv.v1.ManyRequest.write:type_name -> dialkv.kv.v1.WriteRequest
+	24, // 28: dialkv.kv.v1.ManyRequest.cancel:type_name -> dialkv.kv.v1.Cancel
+	5,  // 29: dialkv.kv.v1.ManyResponse.read:type_name -> dialkv.kv.v1.ReadResponse
+	13, // 30: dialkv.kv.v1.ManyResponse.write:type_name -> dialkv.kv.v1.WriteResponse
+	28, // 31: dialkv.kv.v1.TopologyResponse.nodes:type_name -> dialkv.kv.v1.Node
+	29, // 32: dialkv.kv.v1.TopologyResponse.keyspaces:type_name -> dialkv.kv.v1.Keyspace
+	19, // 33: dialkv.kv.v1.TopologyResponse.error:type_name -> dialkv.kv.v1.Error
+	30, // 34: dialkv.kv.v1.Keyspace.placement:type_name -> dialkv.kv.v1.Group
+	17, // 35: dialkv.kv.v1.CallRequest.trace:type_name -> dialkv.kv.v1.Trace
+	19, // 36: dialkv.kv.v1.CallResponse.error:type_name -> dialkv.kv.v1.Error
+	18, // 37: dialkv.kv.v1.CallResponse.spans:type_name -> dialkv.kv.v1.Span
+	36, // 38: dialkv.kv.v1.StatusResponse.replicas:type_name -> dialkv.kv.v1.ReplicaStatus
+	37, // 39: dialkv.kv.v1.StatusResponse.members:type_name -> dialkv.kv.v1.Member
+	28, // 40: dialkv.kv.v1.StatusResponse.self:type_name -> dialkv.kv.v1.Node
+	71, // 41: dialkv.kv.v1.ReplicaStatus.backlog:type_name -> dialkv.kv.v1.ReplicaStatus.BacklogEntry
+	28, // 42: dialkv.kv.v1.JoinRequest.node:type_name -> dialkv.kv.v1.Node
+	28, // 43: dialkv.kv.v1.JoinResponse.nodes:type_name -> dialkv.kv.v1.Node
+	29, // 44: dialkv.kv.v1.CreateKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
+	29, // 45: dialkv.kv.v1.AlterKeyspaceResponse.keyspace:type_name -> dialkv.kv.v1.Keyspace
+	54, // 46: dialkv.kv.v1.SetFaultsRequest.rules:type_name -> dialkv.kv.v1.LinkRule
+	54, // 47: dialkv.kv.v1.FaultsResponse.rules:type_name -> dialkv.kv.v1.LinkRule
+	14, // 48: dialkv.kv.v1.DumpResponse.items:type_name -> dialkv.kv.v1.Item
+	59, // 49: dialkv.kv.v1.DigestResponse.keys:type_name -> dialkv.kv.v1.KeyDigest
+	69, // 50: dialkv.kv.v1.Span.Note.attributes:type_name -> dialkv.kv.v1.Span.Attribute
+	4,  // 51: dialkv.kv.v1.KV.Read:input_type -> dialkv.kv.v1.ReadRequest
+	7,  // 52: dialkv.kv.v1.KV.Write:input_type -> dialkv.kv.v1.WriteRequest
+	26, // 53: dialkv.kv.v1.KV.Topology:input_type -> dialkv.kv.v1.TopologyRequest
+	20, // 54: dialkv.kv.v1.KV.Watch:input_type -> dialkv.kv.v1.WatchRequest
+	23, // 55: dialkv.kv.v1.KV.Many:input_type -> dialkv.kv.v1.ManyRequest
+	4,  // 56: dialkv.kv.v1.Front.Read:input_type -> dialkv.kv.v1.ReadRequest
+	7,  // 57: dialkv.kv.v1.Front.Write:input_type -> dialkv.kv.v1.WriteRequest
+	20, // 58: dialkv.kv.v1.Front.Watch:input_type -> dialkv.kv.v1.WatchRequest
+	33, // 59: dialkv.kv.v1.Peer.Stream:input_type -> dialkv.kv.v1.StreamFrame
+	34, // 60: dialkv.kv.v1.Admin.Status:input_type -> dialkv.kv.v1.StatusRequest
+	38, // 61: dialkv.kv.v1.Admin.Join:input_type -> dialkv.kv.v1.JoinRequest
+	40, // 62: dialkv.kv.v1.Admin.CreateKeyspace:input_type -> dialkv.kv.v1.CreateKeyspaceRequest
+	44, // 63: dialkv.kv.v1.Admin.DeleteKeyspace:input_type -> dialkv.kv.v1.DeleteKeyspaceRequest
+	42, // 64: dialkv.kv.v1.Admin.AlterKeyspace:input_type -> dialkv.kv.v1.AlterKeyspaceRequest
+	46, // 65: dialkv.kv.v1.Admin.SetFaults:input_type -> dialkv.kv.v1.SetFaultsRequest
+	48, // 66: dialkv.kv.v1.Admin.Faults:input_type -> dialkv.kv.v1.FaultsRequest
+	50, // 67: dialkv.kv.v1.Admin.SlowDisk:input_type -> dialkv.kv.v1.SlowDiskRequest
+	52, // 68: dialkv.kv.v1.Admin.Skew:input_type -> dialkv.kv.v1.SkewRequest
+	55, // 69: dialkv.kv.v1.Admin.Dump:input_type -> dialkv.kv.v1.DumpRequest
+	57, // 70: dialkv.kv.v1.Admin.Digest:input_type -> dialkv.kv.v1.DigestRequest
+	60, // 71: dialkv.kv.v1.Admin.RemoveNode:input_type -> dialkv.kv.v1.RemoveNodeRequest
+	62, // 72: dialkv.kv.v1.Admin.TransferLeader:input_type -> dialkv.kv.v1.TransferLeaderRequest
+	64, // 73: dialkv.kv.v1.Admin.Drain:input_type -> dialkv.kv.v1.DrainRequest
+	66, // 74: dialkv.kv.v1.Admin.SaveSnapshot:input_type -> dialkv.kv.v1.SaveSnapshotRequest
+	67, // 75: dialkv.kv.v1.Admin.RestoreSnapshot:input_type -> dialkv.kv.v1.SnapshotChunk
+	5,  // 76: dialkv.kv.v1.KV.Read:output_type -> dialkv.kv.v1.ReadResponse
+	13, // 77: dialkv.kv.v1.KV.Write:output_type -> dialkv.kv.v1.WriteResponse
+	27, // 78: dialkv.kv.v1.KV.Topology:output_type -> dialkv.kv.v1.TopologyResponse
+	21, // 79: dialkv.kv.v1.KV.Watch:output_type -> dialkv.kv.v1.WatchResponse
+	25, // 80: dialkv.kv.v1.KV.Many:output_type -> dialkv.kv.v1.ManyResponse
+	5,  // 81: dialkv.kv.v1.Front.Read:output_type -> dialkv.kv.v1.ReadResponse
+	13, // 82: dialkv.kv.v1.Front.Write:output_type -> dialkv.kv.v1.WriteResponse
+	21, // 83: dialkv.kv.v1.Front.Watch:output_type -> dialkv.kv.v1.WatchResponse
+	33, // 84: dialkv.kv.v1.Peer.Stream:output_type -> dialkv.kv.v1.StreamFrame
+	35, // 85: dialkv.kv.v1.Admin.Status:output_type -> dialkv.kv.v1.StatusResponse
+	39, // 86: dialkv.kv.v1.Admin.Join:output_type -> dialkv.kv.v1.JoinResponse
+	41, // 87: dialkv.kv.v1.Admin.CreateKeyspace:output_type -> dialkv.kv.v1.CreateKeyspaceResponse
+	45, // 88: dialkv.kv.v1.Admin.DeleteKeyspace:output_type -> dialkv.kv.v1.DeleteKeyspaceResponse
+	43, // 89: dialkv.kv.v1.Admin.AlterKeyspace:output_type -> dialkv.kv.v1.AlterKeyspaceResponse
+	47, // 90: dialkv.kv.v1.Admin.SetFaults:output_type -> dialkv.kv.v1.SetFaultsResponse
+	49, // 91: dialkv.kv.v1.Admin.Faults:output_type -> dialkv.kv.v1.FaultsResponse
+	51, // 92: dialkv.kv.v1.Admin.SlowDisk:output_type -> dialkv.kv.v1.SlowDiskResponse
+	53, // 93: dialkv.kv.v1.Admin.Skew:output_type -> dialkv.kv.v1.SkewResponse
+	56, // 94: dialkv.kv.v1.Admin.Dump:output_type -> dialkv.kv.v1.DumpResponse
+	58, // 95: dialkv.kv.v1.Admin.Digest:output_type -> dialkv.kv.v1.DigestResponse
+	61, // 96: dialkv.kv.v1.Admin.RemoveNode:output_type -> dialkv.kv.v1.RemoveNodeResponse
+	63, // 97: dialkv.kv.v1.Admin.TransferLeader:output_type -> dialkv.kv.v1.TransferLeaderResponse
+	65, // 98: dialkv.kv.v1.Admin.Drain:output_type -> dialkv.kv.v1.DrainResponse
+	67, // 99: dialkv.kv.v1.Admin.SaveSnapshot:output_type -> dialkv.kv.v1.SnapshotChunk
+	68, // 100: dialkv.kv.v1.Admin.RestoreSnapshot:output_type -> dialkv.kv.v1.RestoreSnapshotResponse
+	76, // [76:101] is the sub-list for method output_type
+	51, // [51:76] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_kv_v1_kv_proto_init() }
@@ -5810,13 +6174,13 @@ func file_kv_v1_kv_proto_init() {
 		return
 	}
 	file_kv_v1_kv_proto_msgTypes[5].OneofWrappers = []any{}
-	file_kv_v1_kv_proto_msgTypes[14].OneofWrappers = []any{}
-	file_kv_v1_kv_proto_msgTypes[17].OneofWrappers = []any{
+	file_kv_v1_kv_proto_msgTypes[16].OneofWrappers = []any{}
+	file_kv_v1_kv_proto_msgTypes[19].OneofWrappers = []any{
 		(*ManyRequest_Read)(nil),
 		(*ManyRequest_Write)(nil),
 		(*ManyRequest_Cancel)(nil),
 	}
-	file_kv_v1_kv_proto_msgTypes[19].OneofWrappers = []any{
+	file_kv_v1_kv_proto_msgTypes[21].OneofWrappers = []any{
 		(*ManyResponse_Read)(nil),
 		(*ManyResponse_Write)(nil),
 	}
@@ -5826,7 +6190,7 @@ func file_kv_v1_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_kv_v1_kv_proto_rawDesc), len(file_kv_v1_kv_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   64,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

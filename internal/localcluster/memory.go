@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 
 	"github.com/dialkv/dialkv/client"
@@ -39,6 +40,8 @@ type MemoryConfig struct {
 	// Clock gives each node its wall clock; nil is time.Now.
 	Clock  func(name string) func() time.Time
 	Logger *slog.Logger
+	// Spans takes those of all nodes; nil keeps none.
+	Spans sdktrace.SpanProcessor
 }
 
 // Memory is a cluster in this process, on an in-memory network and in-memory
@@ -124,7 +127,7 @@ func (m *Memory) open(ctx context.Context, name string, disk *vfs.MemFS, door *l
 		Node: name, Data: "/" + name, Expect: len(names), AllowFaults: true,
 		Network: node.Network{Endpoint: door, DialSeed: m.net.DialClient},
 		Storage: m.cfg.Storage,
-		Timing:  m.cfg.Timing, Logger: m.cfg.Logger,
+		Timing:  m.cfg.Timing, Logger: m.cfg.Logger, Spans: m.cfg.Spans,
 	}
 	cfg.Storage.FS = engine.Slow(disk, m.paceOf(name))
 	if len(m.all()) > 0 { // the first of all founds the cluster

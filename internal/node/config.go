@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/dialkv/dialkv/internal/link"
+	"github.com/dialkv/dialkv/internal/telemetry"
 	"github.com/dialkv/dialkv/membership"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/cp"
@@ -43,6 +45,9 @@ type Config struct {
 	// start, and of nothing else; time.Now if nil.
 	Clock  func() time.Time
 	Logger *slog.Logger // nil drops everything
+	// Spans takes the spans of requests that their callers trace, and stays the caller's.
+	// A node begins no trace itself. Nil keeps none: they only go back to who asks for them.
+	Spans sdktrace.SpanProcessor
 }
 
 // Network is where the node listens and how it reaches others.
@@ -105,6 +110,7 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	c.Logger = slog.New(telemetry.Logs(c.Logger.Handler()))
 	return c
 }
 

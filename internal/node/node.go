@@ -21,6 +21,7 @@ import (
 	"github.com/dialkv/dialkv/internal/link"
 	"github.com/dialkv/dialkv/internal/rpc"
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/internal/telemetry"
 	"github.com/dialkv/dialkv/membership"
 	"github.com/dialkv/dialkv/store"
@@ -39,6 +40,7 @@ type Node struct {
 	book   *book
 
 	metrics *telemetry.Metrics
+	tracing *telemetry.Tracing
 	traffic rpc.Traffic
 
 	id identity // Run completes it, before anything else starts
@@ -98,6 +100,7 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, book: newBook(), life: newLife(), memory: newMemory()}
 	n.metrics = telemetry.NewMetrics(n.figures)
+	n.tracing = telemetry.NewTracing(cfg.Node, cfg.Spans)
 	n.groups = &groups{node: n, open: make(map[store.GroupID]*group)}
 	n.deps = newDeps()
 	n.topology.Store(&shard.Topology{Node: cfg.Node})
@@ -221,6 +224,7 @@ func (n *Node) assemble(ctx context.Context) (p *parts, err error) {
 	p.pool = rpc.NewPool(ctx, rpc.Dials{Server: dial, Calls: calls}, n.cfg.Node, n.id.Cluster)
 	p.own, err = client.Open(ctx, client.Config{
 		Seeds: []string{n.cfg.Node}, Near: n.cfg.Node,
+		TracerProvider: spans.OnlyBelow(n.tracing.Provider()),
 		Dial: func(ctx context.Context, name, _ string) (net.Conn, error) {
 			if name == "" {
 				name = n.cfg.Node
@@ -252,7 +256,7 @@ func (n *Node) assemble(ctx context.Context) (p *parts, err error) {
 	}
 	p.catalog = catalog.New(p.system, majority{p.own.Keyspace(store.CatalogName)})
 	p.server = rpc.NewServer(n.services())
-	kvpb.RegisterFrontServer(p.server, front.New(p.own))
+	kvpb.RegisterFrontServer(p.server, front.New(p.own, n.tracing.Begin))
 	return p, nil
 }
 
@@ -319,9 +323,10 @@ func (n *Node) services() rpc.Config {
 	return rpc.Config{
 		Node: n, Admin: n, Traffic: &n.traffic,
 		Served: func(s rpc.Served) { n.metrics.Requests.Served(s.Keyspace, s.Op, s.Level, s.Err, s.Took) },
-		Panicked: func(value any, stack []byte) {
+		Begin:  n.tracing.Begin,
+		Panicked: func(ctx context.Context, value any, stack []byte) {
 			n.metrics.Events.Panics.Add(1)
-			n.cfg.Logger.Error("a handler panicked", "value", value, "stack", string(stack))
+			n.cfg.Logger.ErrorContext(ctx, "a handler panicked", "value", value, "stack", string(stack))
 		},
 	}
 }

@@ -117,7 +117,7 @@ func serveCaller(ctx context.Context, conn net.Conn, cfg Config) {
 			c.write(new(kvpb.CallResponse)) // a ping
 			continue
 		}
-		if c.atOnce(r) {
+		if c.atOnce(ctx, r) {
 			continue
 		}
 		select {
@@ -134,9 +134,9 @@ func serveCaller(ctx context.Context, conn net.Conn, cfg Config) {
 
 // atOnce answers a call that needs no waiting, where it was read. A goroutine of its own
 // would wake another processor, which costs more than such a call.
-func (c *counter) atOnce(r *kvpb.CallRequest) (done bool) {
+func (c *counter) atOnce(ctx context.Context, r *kvpb.CallRequest) (done bool) {
 	defer func() {
-		if c.cfg.recovered(recover(), nil) != nil {
+		if c.cfg.recovered(ctx, recover(), nil) != nil {
 			done = false
 		}
 	}()
@@ -151,11 +151,15 @@ func (c *counter) atOnce(r *kvpb.CallRequest) (done bool) {
 	if !ok {
 		return false
 	}
+	ctx = kvpb.FromTrace(ctx, r.GetTrace())
+	ctx, traced := c.cfg.begin(ctx, r.GetTrace(), "kv.peer.serve")
 	payload, ok := prompt.ServeAtOnce(r.GetFrom(), r.GetPayload())
-	if ok {
-		c.write(&kvpb.CallResponse{Node: r.GetTo(), Payload: payload, Id: r.GetId()})
+	if !ok {
+		return false // and the span is that of another attempt to serve it
 	}
-	return ok
+	c.traced(traced, r, nil)
+	c.write(&kvpb.CallResponse{Node: r.GetTo(), Payload: payload, Id: r.GetId(), Spans: kvpb.ToSpans(ctx, r.GetTrace())})
+	return true
 }
 
 func (c *counter) answer(ctx context.Context, r *kvpb.CallRequest) {
@@ -164,11 +168,15 @@ func (c *counter) answer(ctx context.Context, r *kvpb.CallRequest) {
 		ctx, cancel = context.WithTimeout(ctx, kvpb.AnswerWithin(time.Duration(r.GetTimeoutNs())))
 		defer cancel()
 	}
+	ctx = kvpb.FromTrace(ctx, r.GetTrace())
+	ctx, traced := c.cfg.begin(ctx, r.GetTrace(), "kv.peer.serve")
 	response := &kvpb.CallResponse{Node: r.GetTo()}
 	var err error
 	if response.Payload, err = c.serve(ctx, r); err != nil {
 		response.Error = kvpb.ToError(store.AsError(err))
 	}
+	c.traced(traced, r, err)
+	response.Spans = kvpb.ToSpans(ctx, r.GetTrace())
 	if err := kvpb.CheckSize(response); err != nil {
 		response = &kvpb.CallResponse{Node: r.GetTo(), Error: kvpb.ToError(store.AsError(err))}
 	}
@@ -186,7 +194,7 @@ func (c *counter) write(response *kvpb.CallResponse) {
 
 // serve answers one call. A panic ends that one and no other.
 func (c *counter) serve(ctx context.Context, r *kvpb.CallRequest) (payload []byte, err error) {
-	defer func() { err = c.cfg.recovered(recover(), err) }()
+	defer func() { err = c.cfg.recovered(ctx, recover(), err) }()
 	replica, err := c.peer.find(c.conn.RemoteAddr(), r)
 	if r.GetSettled() > 0 && errors.Is(err, store.Unavailable) {
 		return nil, c.none(r, err)

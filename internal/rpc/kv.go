@@ -160,16 +160,19 @@ func (s *kv) read(ctx context.Context, r *kvpb.ReadRequest) *kvpb.ReadResponse {
 	if r.GetLimit() > 0 || r.GetCount() {
 		key, op = "", "scan"
 	}
+	ctx, traced := s.cfg.begin(ctx, r.GetTrace(), "kv.node."+op)
 	at, err := s.find(ctx, r, key)
 	response := &kvpb.ReadResponse{}
 	if err == nil {
 		response, err = at.read(ctx, r)
 	}
 	s.done(&at, op, err, began)
+	at.traced(traced, err)
 	if err != nil {
 		response = &kvpb.ReadResponse{Error: at.explain(op, r.GetKeyspace(), err)}
 	}
 	response.Mode, response.KeyspaceId, response.Shard = at.mode(), at.group.Keyspace, at.group.Shard
+	response.Spans = kvpb.ToSpans(ctx, r.GetTrace())
 	return response
 }
 
@@ -218,6 +221,8 @@ func (s *kv) write(ctx context.Context, r *kvpb.WriteRequest) *kvpb.WriteRespons
 	var at place
 	var result store.Result
 	c, err := kvpb.FromCommand(r)
+	op := c.Name()
+	ctx, traced := s.cfg.begin(ctx, r.GetTrace(), "kv.node."+op)
 	if err == nil {
 		at, err = s.find(ctx, r, c.Key)
 	}
@@ -232,11 +237,12 @@ func (s *kv) write(ctx context.Context, r *kvpb.WriteRequest) *kvpb.WriteRespons
 	if err == nil {
 		result, err = at.write(ctx, c)
 	}
-	op := c.Name()
 	s.done(&at, op, err, began)
+	at.traced(traced, err)
 	response := kvpb.ToResult(result)
 	response.Error = at.explain(op, r.GetKeyspace(), err)
 	response.Mode, response.KeyspaceId, response.Shard = at.mode(), at.group.Keyspace, at.group.Shard
+	response.Spans = kvpb.ToSpans(ctx, r.GetTrace())
 	return response
 }
 
@@ -252,7 +258,7 @@ func untold(r *kvpb.WriteResponse, err error) *kvpb.WriteResponse {
 			Try:   "fewer gets in a transaction", Cause: err,
 		})
 	}
-	r.Value, r.Steps, r.Context = nil, nil, nil
+	r.Value, r.Steps, r.Context, r.Spans = nil, nil, nil, nil
 	return r
 }
 

@@ -42,6 +42,7 @@ func (c *caller) call(ctx context.Context, r *kvpb.CallRequest) (*kvpb.CallRespo
 	var response *kvpb.CallResponse
 	if err == nil {
 		response, err = l.call(ctx, r)
+		kvpb.FromSpans(ctx, response.GetSpans())
 	}
 	switch {
 	case err != nil:

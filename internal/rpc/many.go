@@ -149,7 +149,7 @@ func (d *desk) serve(j job) (answer *kvpb.Sealed) {
 	kind := j.frame.Kind
 	defer func() {
 		if value := recover(); value != nil {
-			answer = fail(kind, d.kv.cfg.recovered(value, nil))
+			answer = fail(kind, d.kv.cfg.recovered(j.ctx, value, nil))
 		}
 		answer.ID = j.frame.ID
 	}()
@@ -163,12 +163,14 @@ func (d *desk) serve(j job) (answer *kvpb.Sealed) {
 		if err := j.frame.Open(r); err != nil {
 			return fail(kind, undecoded(err))
 		}
+		j.ctx = kvpb.FromTrace(j.ctx, r.GetTrace())
 		return sealRead(d.kv.read(j.ctx, r))
 	case kvpb.WriteAsked:
 		r := new(kvpb.WriteRequest)
 		if err := j.frame.Open(r); err != nil {
 			return fail(kind, undecoded(err))
 		}
+		j.ctx = kvpb.FromTrace(j.ctx, r.GetTrace())
 		return sealWrite(d.kv.write(j.ctx, r))
 	}
 	j.frame.Free()

@@ -9,9 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/dialkv/dialkv/internal/kvpb"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -105,12 +107,18 @@ func (p *Pool) call(ctx context.Context, r *kvpb.CallRequest) ([]byte, error) {
 		return nil, err
 	}
 	r.Cluster, r.From = p.cluster, p.self
+	ctx, traced := spans.Below(ctx, "kv.peer", trace.SpanKindClient)
+	if traced != nil {
+		traced.SetAttributes(spans.Node.String(to))
+	}
+	r.Trace = kvpb.ToTrace(ctx)
 	response, err := c.call(ctx, r)
+	if err == nil && response.GetNode() != to {
+		err = stranger(to, response.GetNode())
+	}
+	spans.End(traced, err)
 	if err != nil {
 		return nil, err
-	}
-	if response.GetNode() != to {
-		return nil, stranger(to, response.GetNode())
 	}
 	return response.GetPayload(), nil
 }

@@ -462,7 +462,7 @@ func TestAdminErrorsArriveWhole(t *testing.T) {
 
 func TestPanicEndsOneCallAsUnknown(t *testing.T) {
 	var heard any
-	cfg := Config{Panicked: func(value any, stack []byte) { heard = value }}
+	cfg := Config{Panicked: func(_ context.Context, value any, stack []byte) { heard = value }}
 	_, err := cfg.answerUnary(t.Context(), nil, nil, func(context.Context, any) (any, error) { panic("a bug") })
 	if got := kvpb.FromStatus(err); !errors.Is(got, store.Unknown) || heard != "a bug" || strings.Contains(err.Error(), "goroutine") {
 		t.Errorf("%v, heard %v", got, heard)

@@ -20,6 +20,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -108,7 +109,10 @@ type Config struct {
 	Admin Admin
 	// Panicked, if set, hears of a handler that panicked. The caller of that
 	// handler gets Unknown, without the stack.
-	Panicked func(value any, stack []byte)
+	Panicked func(ctx context.Context, value any, stack []byte)
+	// Begin, if set, begins the span of a request that came with a place in a trace, which
+	// is in ctx. The span may be nil.
+	Begin func(ctx context.Context, name string) (context.Context, trace.Span)
 	// Served, if set, hears of each read and write when it has been served. It must not
 	// wait, and does not keep the error.
 	Served func(Served)
@@ -142,25 +146,28 @@ func NewServer(cfg Config) *grpc.Server {
 }
 
 // The interceptors make sure that every error leaves as a status that carries it,
-// and that a panic ends one call and not the node.
+// and that a panic ends one call and not the node. They find a request's place in a trace.
 
 func (c Config) answerUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
-	defer func() { err = kvpb.Status(c.recovered(recover(), err)) }()
+	defer func() { err = kvpb.Status(c.recovered(ctx, recover(), err)) }()
+	if r, ok := req.(interface{ GetTrace() *kvpb.Trace }); ok {
+		ctx = kvpb.FromTrace(ctx, r.GetTrace())
+	}
 	return handler(ctx, req)
 }
 
 func (c Config) answerStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	defer func() { err = kvpb.Status(c.recovered(recover(), err)) }()
+	defer func() { err = kvpb.Status(c.recovered(stream.Context(), recover(), err)) }()
 	return handler(srv, stream)
 }
 
 // recovered is the error of a handler that panicked: nobody can say how far it got.
-func (c Config) recovered(value any, err error) error {
+func (c Config) recovered(ctx context.Context, value any, err error) error {
 	if value == nil {
 		return err
 	}
 	if c.Panicked != nil {
-		c.Panicked(value, debug.Stack())
+		c.Panicked(ctx, value, debug.Stack())
 	}
 	return &store.Error{Code: store.Unknown, Msg: "the node panicked", Cause: fmt.Errorf("%v", value)}
 }

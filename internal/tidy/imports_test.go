@@ -12,7 +12,7 @@ import (
 var floors = [][]string{
 	0: {"store", "internal/mutant"},
 	1: {
-		"internal/link", "internal/link/linktest", "internal/engine", "internal/backup", "internal/token", "internal/logpb", "internal/kvpb", "internal/shard",
+		"internal/link", "internal/link/linktest", "internal/engine", "internal/backup", "internal/token", "internal/logpb", "internal/kvpb", "internal/shard", "internal/spans",
 		"jepsen-lite/report", "jepsen-lite/check", "jepsen-lite/history",
 	},
 	2: {"store/cp", "store/ap", "store/ap/internal/causal", "membership", "store/storetest"},
@@ -27,7 +27,7 @@ var floors = [][]string{
 // arrows are the imports within a floor. They may be followed further.
 var arrows = map[string][]string{
 	"internal/backup":        {"internal/logpb"},
-	"internal/kvpb":          {"internal/shard"},
+	"internal/kvpb":          {"internal/shard", "internal/spans"},
 	"internal/link/linktest": {"internal/link"},
 	"jepsen-lite/report":     {"jepsen-lite/check"},
 	"jepsen-lite/check":      {"jepsen-lite/history"},
@@ -44,7 +44,7 @@ func helpsTests(room string) bool { return slices.Contains(testHelpers, room) }
 // only limits what a room imports of ours, below what its floor would allow.
 var only = map[string][]string{
 	"store":  {},
-	"client": {"store", "internal/shard", "internal/token", "internal/kvpb", "internal/mutant", "internal/backup"},
+	"client": {"store", "internal/shard", "internal/token", "internal/kvpb", "internal/mutant", "internal/backup", "internal/spans"},
 	// The carriers use of the client what an application can use.
 	"client/sessionhttp": {"store", "client"},
 	"client/clientprom":  {"store", "client"},
@@ -68,6 +68,7 @@ var never = map[string][]string{
 var storage = []string{
 	"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb", "github.com/hashicorp/memberlist",
 	"github.com/cockroachdb/pebble", "go.etcd.io/bbolt",
+	"go.opentelemetry.io/otel/sdk", // which spans are kept, and where, is for the application to say
 }
 
 func floorOf(room string) (int, bool) {

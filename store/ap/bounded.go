@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -15,6 +16,7 @@ func (r *Replica) provedWithin(ctx context.Context, began time.Time, bound time.
 	if waited > 0 {
 		proof.Waited += waited
 		proof.WaitedFor = "a proof of freshness"
+		spans.From(ctx).Note("proved to be fresh")
 	}
 	return err
 }

@@ -7,9 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
@@ -37,7 +39,9 @@ func (r *Replica) quorumPage(ctx context.Context, v *view, q store.Query, proof 
 		return store.Page{}, err
 	}
 	began := time.Now()
-	saw, err := r.quorum(ctx, q.Key, sight{v.vector, siblings, v.deps})
+	inner, traced := spans.Below(ctx, "kv.quorum", trace.SpanKindInternal)
+	saw, err := r.quorum(inner, q.Key, sight{v.vector, siblings, v.deps})
+	spans.End(traced, err)
 	if err != nil {
 		return store.Page{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
 )
@@ -39,6 +40,9 @@ func (r *Replica) Read(ctx context.Context, q store.Query) (store.Page, error) {
 	waited, err := r.await(ctx, op, needed)
 	if err != nil {
 		return store.Page{}, err
+	}
+	if !needed.empty() {
+		spans.From(ctx).Note("applied what the session has seen")
 	}
 	proof := r.proof("", waited, !needed.empty())
 	if q.Level == store.Bounded {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 	"github.com/dialkv/dialkv/store/ap/internal/causal"
@@ -38,10 +39,15 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 	if err != nil {
 		return store.Result{}, err
 	}
+	from := spans.From(ctx)
+	if !needed.empty() {
+		from.Note("applied what the session has seen")
+	}
 	did, err := r.submit(ctx, w)
 	if err != nil {
 		return r.saw(did, err), r.signed(op, err)
 	}
+	from.Note("held by the node that took it")
 	wanted := c.W
 	if wanted == store.WDefault {
 		wanted = r.cfg.W
@@ -55,6 +61,9 @@ func (r *Replica) Write(ctx context.Context, c store.Command) (store.Result, err
 		Proof:   r.proof(r.vector(), waited, !needed.empty()),
 	}
 	err = r.replicated(ctx, op, did.dot, wanted, &result)
+	if from != nil && result.Wanted > 1 {
+		from.Note("acknowledged", spans.Acked.Int(result.Acked), spans.Wanted.Int(result.Wanted))
+	}
 	return result, err
 }
 

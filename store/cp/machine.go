@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/spans"
 )
 
 // machine is the replicated state machine. Raft calls it on one goroutine, with
@@ -23,8 +24,9 @@ type machine struct {
 	// after it: to go on would be to diverge.
 	failed   func(error)
 	broken   error
-	applying nudge           // entries have come
-	down     <-chan struct{} // closed when the replica is ending
+	applying nudge                           // entries have come
+	traced   atomic.Pointer[[]*spans.Origin] // of the leader's entry that comes next; nil: nobody
+	down     <-chan struct{}                 // closed when the replica is ending
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -71,6 +73,15 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 	}
 	m.publishChanges(since, changes)
 	return answers
+}
+
+// note is for those whose commands are about to be applied.
+func (m *machine) note(event string) {
+	if traced := m.traced.Load(); traced != nil {
+		for _, from := range *traced {
+			from.Note(event)
+		}
+	}
 }
 
 func (m *machine) commit(tx *tx) {

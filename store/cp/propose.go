@@ -8,6 +8,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/logpb"
 	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -88,12 +89,29 @@ func (p *proposer) commit(batch []*pending) {
 	}
 	p.r.counts.entry(len(batch))
 	applying := p.r.machine.applying.next()
+	p.r.machine.traced.Store(originsOf(batch))
 	f := flight{batch: batch, future: p.ra.ApplyLog(raft.Log{Data: encode(entry)}, enqueueTimeout), over: make(chan struct{})}
 	p.inFlight <- f // the one before has ended
 	select {
 	case <-applying:
 	case <-f.over:
 	}
+}
+
+// originsOf notes of each command that is traced that it was proposed, with how many
+// others, and returns whose they are: nil if none is.
+func originsOf(batch []*pending) *[]*spans.Origin {
+	var traced []*spans.Origin
+	for _, c := range batch {
+		if c.from != nil {
+			c.from.Note("proposed", spans.Commands.Int(len(batch)))
+			traced = append(traced, c.from)
+		}
+	}
+	if traced == nil {
+		return nil
+	}
+	return &traced
 }
 
 // finish tells the callers how their entries ended.
@@ -106,6 +124,7 @@ func (p *proposer) finish() {
 			err = errStopped
 		}
 		for i, c := range f.batch {
+			c.from.Note("applied")
 			switch {
 			case c.early:
 			case err != nil:

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
@@ -145,11 +146,15 @@ func (r *Replica) strong(ctx context.Context, b *basis, after seen) error {
 	if err != nil {
 		return err
 	}
+	if round.from != nil {
+		round.from.Note("read index confirmed", spans.Index.Int64(int64(round.index)))
+	}
 	b.waitedFor = "read index"
 	b.view, err = r.wait(ctx, func(v *view) bool { return (v.index >= round.index || mutant.M3) && after.met(v) })
 	if err != nil {
 		return expired(ctx, err, store.Expired(ctx, fmt.Sprintf("log entry %d and %v to be applied", round.index, after)))
 	}
+	round.from.Note("applied up to the read index")
 	r.fresh(round.asked)
 	b.proved = &round.asked
 	return nil
@@ -167,6 +172,9 @@ func (r *Replica) covering(ctx context.Context, b *basis, after seen) (err error
 			Msg: fmt.Sprintf("the session has seen %v, which is not here", after),
 			Try: "another node, or a longer --timeout",
 		})
+	}
+	if after.revision > 0 {
+		spans.From(ctx).Note("applied what the session has seen")
 	}
 	return nil
 }

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dialkv/dialkv/internal/logpb"
 	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -25,6 +27,7 @@ type Peers interface {
 // waiter is a strong read that waits for the next round.
 type waiter struct {
 	done chan round // of one
+	from *spans.Origin
 }
 
 // round is what a read-index round found: every write acknowledged before asked is
@@ -33,6 +36,7 @@ type round struct {
 	index uint64
 	asked time.Time
 	err   error
+	from  *spans.Origin // the reader's
 }
 
 // readIndex returns a round that began after the call: a state that has applied its
@@ -71,7 +75,7 @@ func unavailable(ctx context.Context, last error) *store.Error {
 
 // oneRound joins the next round, which has not noted its index yet.
 func (r *Replica) oneRound(ctx context.Context) (round, error) {
-	w := &waiter{done: make(chan round, 1)}
+	w := &waiter{done: make(chan round, 1), from: spans.From(ctx)}
 	select {
 	case r.rounds <- w:
 	case <-ctx.Done():
@@ -79,6 +83,7 @@ func (r *Replica) oneRound(ctx context.Context) (round, error) {
 	}
 	select {
 	case out := <-w.done:
+		out.from = w.from
 		return out, out.err
 	case <-r.down:
 		return round{}, r.stopping()
@@ -106,12 +111,36 @@ func (r *Replica) runRounds(ctx context.Context) {
 				more = false
 			}
 		}
-		out := r.ask(ctx)
+		out := r.askFor(ctx, waiting)
 		r.counts.round(len(waiting), out.err)
 		for _, w := range waiting {
 			w.done <- out
 		}
 	}
+}
+
+// askFor runs a round for those who wait. To a trace it belongs as a whole: it is a span
+// below the first reader that is traced, with links to the others.
+func (r *Replica) askFor(ctx context.Context, waiting []*waiter) round {
+	var first *spans.Origin
+	var links []trace.Link
+	for _, w := range waiting {
+		if first == nil {
+			first = w.from
+		} else if w.from != nil {
+			links = append(links, w.from.Link())
+		}
+	}
+	if first == nil {
+		return r.ask(ctx)
+	}
+	ctx, traced := spans.Below(first.Into(ctx), "kv.readindex", trace.SpanKindInternal, links...)
+	out := r.ask(ctx)
+	if traced != nil {
+		traced.SetAttributes(spans.Group.String(r.cfg.Group.String()), spans.Readers.Int(len(waiting)), spans.Role.String(roleOf(r.raft.Load())))
+	}
+	spans.End(traced, out.err)
+	return out
 }
 
 // ask runs one round: at the leader itself, else by asking the leader. It gives up

@@ -183,8 +183,10 @@ var _ raft.BatchingFSM = watchedMachine{}
 
 func (w watchedMachine) ApplyBatch(logs []*raft.Log) []any {
 	defer w.dog.watch("a write of the state")()
+	w.note("committed")
 	if w.late != nil && !mutant.M44 {
 		w.fail(w.late.Settle(logs[len(logs)-1].Index))
+		w.note("on the disk of the leader")
 	}
 	return w.machine.ApplyBatch(logs)
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/dialkv/dialkv/internal/logpb"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/internal/token"
 	"github.com/dialkv/dialkv/store"
 )
@@ -20,9 +21,10 @@ type pending struct {
 	command *logpb.Command
 	size    int
 	stage   atomic.Int32
-	early   bool         // mutant M4 has answered already
-	alone   bool         // it takes a log entry of its own
-	done    chan outcome // of one, so that the proposer never waits for a caller
+	early   bool          // mutant M4 has answered already
+	alone   bool          // it takes a log entry of its own
+	done    chan outcome  // of one, so that the proposer never waits for a caller
+	from    *spans.Origin // the caller's
 }
 
 type outcome struct {
@@ -125,7 +127,7 @@ func entryOf(epoch, revision uint64) store.Entry {
 // submit hands a command to the proposer and waits for its end, never for a Raft
 // future: those know no context.
 func (r *Replica) submit(ctx context.Context, c *logpb.Command) (*logpb.Answer, error) {
-	p := &pending{command: c, size: proto.Size(c), done: make(chan outcome, 1), alone: c.Restore != nil}
+	p := &pending{command: c, size: proto.Size(c), done: make(chan outcome, 1), alone: c.Restore != nil, from: spans.From(ctx)}
 	select {
 	case <-r.down:
 		return nil, r.stopping()

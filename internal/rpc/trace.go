@@ -1,0 +1,45 @@
+package rpc
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/dialkv/dialkv/internal/kvpb"
+	"github.com/dialkv/dialkv/internal/spans"
+	"github.com/dialkv/dialkv/store"
+)
+
+// begin begins the span of a request whose place is in ctx. A request without a trace
+// costs a look at the field that it has not.
+func (c Config) begin(ctx context.Context, t *kvpb.Trace, name string) (context.Context, trace.Span) {
+	if t == nil || c.Begin == nil {
+		return ctx, nil
+	}
+	return c.Begin(ctx, name)
+}
+
+// traced ends the span of a read or a write.
+func (p *place) traced(s trace.Span, err error) {
+	if s == nil {
+		return
+	}
+	s.SetAttributes(spans.Keyspace.String(p.keyspace.Name))
+	if p.replica != nil {
+		s.SetAttributes(spans.Group.String(p.group.String()))
+	}
+	if p.level != store.LevelDefault {
+		s.SetAttributes(spans.Level.String(p.level.String()))
+	}
+	spans.End(s, err)
+}
+
+// traced ends the span of a peer's call.
+func (c *counter) traced(s trace.Span, r *kvpb.CallRequest, err error) {
+	if s == nil {
+		return
+	}
+	group := store.GroupID{Keyspace: r.GetKeyspaceId(), Shard: r.GetShard()}
+	s.SetAttributes(spans.Group.String(group.String()))
+	spans.End(s, err)
+}
