@@ -135,11 +135,12 @@ func (e Entry) join(id string) string {
 	return strings.Join(others, ",")
 }
 
-// environment is ours, without the settings that are given as flags.
+// environment is ours, without the settings that are given as flags. Where spans go is
+// not: see docs/how-to/trace-a-slow-call.md.
 func environment() []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "KV_") || strings.HasPrefix(v, "KV_MUTANT=") {
+		if !strings.HasPrefix(v, "KV_") || strings.HasPrefix(v, "KV_MUTANT=") || strings.HasPrefix(v, "KV_TRACE_TO=") {
 			env = append(env, v)
 		}
 	}

@@ -24,6 +24,7 @@ type flags struct {
 	set      *pflag.FlagSet
 	cfg      node.Config
 	insecure bool
+	traceTo  string
 }
 
 func newFlags(usage io.Writer) *flags {
@@ -41,6 +42,7 @@ func newFlags(usage io.Writer) *flags {
 	s.IntVar(&f.cfg.Expect, "expect", 0, "count as ready only once the cluster has had this many nodes")
 	s.BoolVar(&f.cfg.AllowFaults, "allow-faults", false, "let the admin API cut and slow this node's links")
 	s.StringVar(&f.cfg.RaftLog, "raft-log", "", "where Raft keeps its log: engine or boltdb (default: engine for keyspaces, boltdb for the catalog)")
+	s.StringVar(&f.traceTo, "trace-to", "", "where spans of traced requests go: a file, or the http URL of an OTLP collector such as http://127.0.0.1:4318 (default: only back to clients that ask for them)")
 	s.BoolVar(&f.insecure, "insecure", false, "allow an address that is not loopback, without TLS")
 	s.Usage = func() {
 		fmt.Fprintf(usage, "kvnode runs one node of a cluster until it is interrupted.\n\n%s", s.FlagUsages())

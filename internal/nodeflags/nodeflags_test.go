@@ -46,6 +46,9 @@ func TestBadInputIsRefusedBeforeAnythingIsOpened(t *testing.T) {
 		"--id n1 --data d --raft-log paper":        "raft log",
 		"--id n1 --data d --expect -1":             "expected nodes",
 		"--id n1 --data d --listen example.org:80": "other machines",
+		"--id n1 --data d --trace-to ftp://x":      "no http or https URL",
+		"--id n1 --data d --trace-to http://":      "no http or https URL",
+		"--id n1 --data d --trace-to /no/such/dir": "cannot be written",
 	} {
 		err := Run(context.Background(), strings.Fields(args), none, io.Discard, io.Discard)
 		if !errors.Is(err, store.Invalid) || ExitCode(err) != 2 || want != "not" && !strings.Contains(err.Error(), want) {

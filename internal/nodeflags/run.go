@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/pflag"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/dialkv/dialkv/internal/node"
 )
@@ -21,7 +22,8 @@ const gcPercent = 400
 // Run runs the node that args and the environment describe, until ctx ends. It
 // prints the line "ready" to stdout once the node serves, and logs to stderr.
 func Run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
-	cfg, err := newFlags(stdout).parse(args, getenv)
+	f := newFlags(stdout)
+	cfg, err := f.parse(args, getenv)
 	if errors.Is(err, pflag.ErrHelp) {
 		return nil
 	}
@@ -32,6 +34,10 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+	if cfg.Spans, err = openSpans(ctx, f.traceTo, cfg.Logger); err != nil {
+		return err
+	}
+	defer shutdown(ctx, cfg.Spans)
 	n, err := node.Open(cfg)
 	if err != nil {
 		return err
@@ -51,6 +57,16 @@ func Run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	close(ended)
 	<-announced
 	return err
+}
+
+// shutdown lets go what spans are left. What cannot take them was reported.
+func shutdown(ctx context.Context, spans sdktrace.SpanProcessor) {
+	if spans == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), spansGoodbye)
+	defer cancel()
+	_ = spans.Shutdown(ctx)
 }
 
 // logPosture says what protects the node and what does not.

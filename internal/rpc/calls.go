@@ -152,7 +152,7 @@ func (c *counter) atOnce(ctx context.Context, r *kvpb.CallRequest) (done bool) {
 		return false
 	}
 	ctx = kvpb.FromTrace(ctx, r.GetTrace())
-	ctx, traced := c.cfg.begin(ctx, r.GetTrace(), "kv.peer.serve")
+	ctx, traced := c.cfg.begin(ctx, r.GetTrace(), "kv.peer.", "serve")
 	payload, ok := prompt.ServeAtOnce(r.GetFrom(), r.GetPayload())
 	if !ok {
 		return false // and the span is that of another attempt to serve it
@@ -169,7 +169,7 @@ func (c *counter) answer(ctx context.Context, r *kvpb.CallRequest) {
 		defer cancel()
 	}
 	ctx = kvpb.FromTrace(ctx, r.GetTrace())
-	ctx, traced := c.cfg.begin(ctx, r.GetTrace(), "kv.peer.serve")
+	ctx, traced := c.cfg.begin(ctx, r.GetTrace(), "kv.peer.", "serve")
 	response := &kvpb.CallResponse{Node: r.GetTo()}
 	var err error
 	if response.Payload, err = c.serve(ctx, r); err != nil {

@@ -160,7 +160,7 @@ func (s *kv) read(ctx context.Context, r *kvpb.ReadRequest) *kvpb.ReadResponse {
 	if r.GetLimit() > 0 || r.GetCount() {
 		key, op = "", "scan"
 	}
-	ctx, traced := s.cfg.begin(ctx, r.GetTrace(), "kv.node."+op)
+	ctx, traced := s.cfg.begin(ctx, r.GetTrace(), "kv.node.", op)
 	at, err := s.find(ctx, r, key)
 	response := &kvpb.ReadResponse{}
 	if err == nil {
@@ -222,7 +222,7 @@ func (s *kv) write(ctx context.Context, r *kvpb.WriteRequest) *kvpb.WriteRespons
 	var result store.Result
 	c, err := kvpb.FromCommand(r)
 	op := c.Name()
-	ctx, traced := s.cfg.begin(ctx, r.GetTrace(), "kv.node."+op)
+	ctx, traced := s.cfg.begin(ctx, r.GetTrace(), "kv.node.", op)
 	if err == nil {
 		at, err = s.find(ctx, r, c.Key)
 	}

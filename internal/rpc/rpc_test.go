@@ -467,8 +467,16 @@ func TestPanicEndsOneCallAsUnknown(t *testing.T) {
 	if got := kvpb.FromStatus(err); !errors.Is(got, store.Unknown) || heard != "a bug" || strings.Contains(err.Error(), "goroutine") {
 		t.Errorf("%v, heard %v", got, heard)
 	}
-	err = Config{}.answerStream(nil, nil, nil, func(any, grpc.ServerStream) error { panic("a bug") })
+	err = Config{}.answerStream(nil, contextOnly{ctx: t.Context()}, nil, func(any, grpc.ServerStream) error { panic("a bug") })
 	if !errors.Is(kvpb.FromStatus(err), store.Unknown) {
 		t.Errorf("%v", err)
 	}
 }
+
+// contextOnly is a stream on which nothing is sent.
+type contextOnly struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s contextOnly) Context() context.Context { return s.ctx }

@@ -11,12 +11,12 @@ import (
 )
 
 // begin begins the span of a request whose place is in ctx. A request without a trace
-// costs a look at the field that it has not.
-func (c Config) begin(ctx context.Context, t *kvpb.Trace, name string) (context.Context, trace.Span) {
+// costs a look at the field that it has not; the name is made of room and op only then.
+func (c Config) begin(ctx context.Context, t *kvpb.Trace, room, op string) (context.Context, trace.Span) {
 	if t == nil || c.Begin == nil {
 		return ctx, nil
 	}
-	return c.Begin(ctx, name)
+	return c.Begin(ctx, room+op)
 }
 
 // traced ends the span of a read or a write.

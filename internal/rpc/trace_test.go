@@ -1,0 +1,31 @@
+package rpc
+
+import (
+	"context"
+	"testing"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/dialkv/dialkv/internal/kvpb"
+)
+
+// A request without a trace makes not even the name of a span.
+func TestBeginOfAnUntracedRequestAllocatesNothing(t *testing.T) {
+	begun := ""
+	cfg := Config{Begin: func(ctx context.Context, name string) (context.Context, trace.Span) {
+		begun = name
+		return ctx, nil
+	}}
+	r := &kvpb.ReadRequest{Key: "k"}
+	op := "get"
+	if n := testing.AllocsPerRun(100, func() {
+		if _, s := cfg.begin(t.Context(), r.GetTrace(), "kv.node.", op); s != nil {
+			t.Error("a span")
+		}
+	}); n != 0 || begun != "" {
+		t.Errorf("%v allocations, and %q was begun", n, begun)
+	}
+	if _, _ = cfg.begin(t.Context(), &kvpb.Trace{}, "kv.node.", op); begun != "kv.node.get" {
+		t.Errorf("%q was begun", begun)
+	}
+}
