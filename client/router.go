@@ -11,6 +11,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -218,7 +219,9 @@ func (c *Client) lookUp(ctx context.Context, name string) (shard.Keyspace, error
 // fetch asks one node after the other for the topology, until one knows it and
 // the keyspace of that name, if one is given. Those who come while another is
 // asking wait, and are content with what it learned.
-func (c *Client) fetch(ctx context.Context, keyspace string) error {
+func (c *Client) fetch(ctx context.Context, keyspace string) (err error) {
+	ctx, traced := c.below(ctx, "kv.topology")
+	defer func() { spans.End(traced, err) }()
 	asked := time.Now()
 	select {
 	case c.refresh <- struct{}{}:
@@ -253,7 +256,7 @@ func (c *Client) renewSoon(ctx context.Context) {
 	}
 	if !c.part(func() {
 		defer c.renewing.Store(false)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mostShare)
+		ctx, cancel := context.WithTimeout(spans.Apart(context.WithoutCancel(ctx)), mostShare)
 		defer cancel()
 		_ = c.fetch(ctx, "") // what is known has to do then
 	}) {

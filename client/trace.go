@@ -60,12 +60,17 @@ func (c *Client) span(ctx context.Context) trace.Span {
 	return spans.Of(ctx)
 }
 
-// traceAttempt begins the span of an attempt.
-func (k *call) traceAttempt(ctx context.Context) (context.Context, trace.Span) {
-	if k.c.tracer == nil {
+// below begins the span of something that is sent for a call; nil if that has none.
+func (c *Client) below(ctx context.Context, name string) (context.Context, trace.Span) {
+	if c.tracer == nil {
 		return ctx, nil
 	}
-	ctx, s := spans.Below(ctx, "kv.attempt", trace.SpanKindClient)
+	return spans.Below(ctx, name, trace.SpanKindClient)
+}
+
+// traceAttempt begins the span of an attempt.
+func (k *call) traceAttempt(ctx context.Context) (context.Context, trace.Span) {
+	ctx, s := k.c.below(ctx, "kv.attempt")
 	if s == nil {
 		return ctx, nil
 	}

@@ -56,6 +56,7 @@ func (a *app) dataCommands() []*cobra.Command {
 func (o *operation) command(cmd *cobra.Command) *cobra.Command {
 	o.flags(cmd, patience, "how long to try")
 	o.explainFlag(cmd)
+	o.traceFlag(cmd)
 	cmd.ValidArgsFunction = o.app.keyspaceFirst("/")
 	return cmd
 }
@@ -178,6 +179,7 @@ func (o *operation) call(ctx context.Context, do func(*client.Keyspace, []client
 			o.file.keep(o.name(), context)
 		}
 		o.settle()
+		r.Trace = traceOf(o.echo)
 		return o.print(r, err, func() { table(r) })
 	})
 }
@@ -199,6 +201,9 @@ func (d *door) print(r *reply, err error, table func()) error {
 	}
 	if d.explain && a.output != "json" {
 		fmt.Fprintln(a.err, r.explain())
+	}
+	if r.Trace != nil && a.output != "json" {
+		r.Trace.print(a.err)
 	}
 	if err != nil {
 		return errors.Join(errReported, err)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dialkv/dialkv/client"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -21,6 +22,7 @@ type door struct {
 	at, session string
 	timeout     time.Duration // 0: as long as the command lives
 	explain     bool
+	echo        *spans.Echo // of a call that is traced
 
 	file *sessionFile // nil without --session
 	live *client.Session

@@ -26,6 +26,7 @@ type reply struct {
 	Version *uint64    `json:"version,omitempty"`
 	Lease   uint64     `json:"lease,omitempty"` // that the key is attached to
 	Error   *errorJSON `json:"error,omitempty"`
+	Trace   *traceJSON `json:"trace,omitempty"`
 }
 
 // held is what a key holds: value or, if that is not UTF-8, value_base64; on ap values,

@@ -13,6 +13,7 @@ const maxEchoed = 128
 
 // Record is a span that has ended, for its reader.
 type Record struct {
+	Trace      trace.TraceID // not of what a node sends back: it is in the caller's trace
 	ID, Parent trace.SpanID
 	Name, Node string // the node is "" of a client
 	Began      time.Time

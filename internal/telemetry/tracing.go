@@ -81,7 +81,7 @@ func (e *echoes) Shutdown(context.Context) error { return nil }
 
 func recordOf(s sdktrace.ReadOnlySpan, node string) spans.Record {
 	r := spans.Record{
-		ID: s.SpanContext().SpanID(), Parent: s.Parent().SpanID(), Name: s.Name(), Node: node,
+		Trace: s.SpanContext().TraceID(), ID: s.SpanContext().SpanID(), Parent: s.Parent().SpanID(), Name: s.Name(), Node: node,
 		Began: s.StartTime(), Took: s.EndTime().Sub(s.StartTime()), Attributes: attributesOf(s.Attributes()),
 	}
 	for _, e := range s.Events() {
