@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -103,5 +106,28 @@ func TestAnEchoHasALimit(t *testing.T) {
 	kvpb.FromSpans(t.Context(), list) // nobody gathers
 	if len(kvpb.ToSpans(ctx, &kvpb.Trace{})) > 0 {
 		t.Error("spans go back to who did not ask for them")
+	}
+}
+
+// Who looks at a trace finds every attribute on the page, and no other.
+func TestThePageOfTracesHasEveryAttribute(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reference", "traces.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("spans.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "## Attributes")
+	table, _, _ = strings.Cut(table, "\n## ")
+	keys := regexp.MustCompile(`attribute\.Key\("([^"]+)"\)`).FindAllStringSubmatch(string(source), -1)
+	for _, key := range keys {
+		if !strings.Contains(table, "\n| `"+key[1]+"` | ") {
+			t.Errorf("docs/reference/traces.md has no row for %s", key[1])
+		}
+	}
+	if rows := strings.Count(table, "\n| `"); rows != len(keys) || rows == 0 {
+		t.Errorf("the page has %d rows for %d attributes", rows, len(keys))
 	}
 }
