@@ -116,7 +116,7 @@ func notesOf(list tracetest.SpanStubs, name string) (notes []string, attributes 
 			notes = append(notes, e.Name)
 		}
 		for _, a := range s.Attributes {
-			attributes[string(a.Key)] = a.Value.Emit()
+			attributes[string(a.Key)] = a.Value.String()
 		}
 	}
 	return notes, attributes

@@ -92,7 +92,7 @@ func recordOf(s sdktrace.ReadOnlySpan, node string) spans.Record {
 
 func attributesOf(list []attribute.KeyValue) (out []spans.Attribute) {
 	for _, a := range list {
-		value := a.Value.Emit()
+		value := a.Value.String()
 		if a.Value.Type() == attribute.FLOAT64 {
 			value = strconv.FormatFloat(a.Value.AsFloat64(), 'f', 3, 64)
 		}
