@@ -23,6 +23,8 @@ var modelKeys = []string{"a", "b", "c"}
 type variant struct {
 	reuseActor bool // the actor is kept across a crash
 	pruneLWW   bool // apply keeps only the winner
+	putsOnly   bool // nothing is deleted
+	stampsFall bool // stamps are of a clock that jumps, whatever has been applied
 	ownOnly    bool // a replica sends only what it took itself (planted bug M9)
 	union      bool // a merge keeps what either side has (planted bug M11)
 	partial    bool // a merge leaves a key out and takes the whole vector (planted bug M16)
@@ -169,11 +171,14 @@ func (m *model) write(i int) error {
 	w := &modelWrite{key: key, deps: r.vector.Clone(), Write: Write{
 		Dot:    Dot{r.actor, r.vector[r.actor] + 1},
 		Stamp:  m.clock/8 + 1, // ties are common
-		Delete: m.rng.IntN(3) == 0,
+		Delete: m.rng.IntN(3) == 0 && !m.putsOnly,
 	}}
 	w.Supersedes = c.Supersedes(r.keys[key])
 	for _, s := range r.keys[key] {
 		w.Stamp = max(w.Stamp, s.Stamp+1)
+	}
+	if m.stampsFall {
+		w.Stamp = Stamp(m.rng.IntN(100)) + 1
 	}
 	if other := m.written[w.Dot]; other != nil {
 		return fmt.Errorf("the dot %s names two writes", w.Dot)
@@ -441,6 +446,7 @@ func TestModelCatchesWrongDesigns(t *testing.T) {
 	for name, v := range map[string]variant{
 		"actor kept across a crash": {reuseActor: true},
 		"lww pruned at apply":       {pruneLWW: true},
+		"pruned, and stamps fall":   {pruneLWW: true, putsOnly: true, stampsFall: true},
 		"own writes only":           {ownOnly: true},
 		"a merge by union":          {union: true},
 		"a key left out of a merge": {partial: true},
@@ -455,5 +461,16 @@ func TestModelCatchesWrongDesigns(t *testing.T) {
 			}
 			t.Error("it passed")
 		})
+	}
+}
+
+// Pruning is wrong where something is deleted, and where stamps fall: the model catches it
+// by either alone. Where neither happens it converges, so it is these that are caught, and
+// no mistake of the model's own.
+func TestModelPrunesWhereNothingIsDeletedAndStampsRise(t *testing.T) {
+	for seed := range uint64(300) {
+		if err := newModel(seed, variant{pruneLWW: true, putsOnly: true}).run(400); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
 	}
 }
