@@ -165,6 +165,7 @@ func TestBatchThatCannotBeSentIsRefusedAsAWhole(t *testing.T) {
 		}{
 			"too many":           {putsOf(keys(client.MaxBatch+1), ""), nil, store.TooLarge},
 			"too large":          {large, nil, store.TooLarge},
+			"a value too large":  {[]store.Command{put("a"), {Op: store.Put, Key: "b", Value: make([]byte, store.MaxValue+1)}}, nil, store.TooLarge},
 			"a bad key":          {[]store.Command{put("a"), put("\xff")}, nil, store.Invalid},
 			"no key":             {[]store.Command{put("a"), {Op: store.Grant, TTL: time.Minute}}, nil, store.Invalid},
 			"a transaction":      {[]store.Command{{Op: store.Transact, Txn: &store.Txn{Then: []store.Step{client.PutStep("k", nil)}}}}, nil, store.Invalid},
@@ -205,6 +206,40 @@ func TestBatchThatCannotBeSentIsRefusedAsAWhole(t *testing.T) {
 			t.Errorf("an empty batch is %v, %v", done, err)
 		}
 	})
+}
+
+// One value past the limit costs the whole batch, and says which it was.
+func TestBatchWithAValuePastTheLimitWritesNothing(t *testing.T) {
+	for _, mode := range []store.Mode{store.CP, store.AP} {
+		t.Run(mode.String(), func(t *testing.T) {
+			clienttest.Bubble(t, func(t *testing.T) {
+				c := clienttest.Start(t, clienttest.Config{Nodes: 3, Seed: 1})
+				ks := c.Create(clienttest.Keyspace{Name: "ks", Mode: mode})
+				large := store.Command{Op: store.Put, Key: "large", Value: make([]byte, store.MaxValue+1)}
+				done, err := ks.Batch(t.Context(), []store.Command{{Op: store.Put, Key: "small"}, large, {Op: store.Put, Key: "last"}})
+				wantCode(t, err, store.TooLarge)
+				if done != nil || !strings.Contains(err.Error(), "command 1 of the batch") {
+					t.Errorf("%v, %v", done, err)
+				}
+				c.Settle()
+				for _, node := range c.Nodes() {
+					got, err := c.At(node).Keyspace("ks").GetMulti(t.Context(), []string{"small", "large", "last"})
+					must(t, err)
+					for _, g := range got {
+						if g.Err != nil || g.Found {
+							t.Errorf("%s at %s: found %v, %v", g.Key, node, g.Found, g.Err)
+						}
+					}
+				}
+				large.Value = large.Value[1:]
+				done, err = ks.Batch(t.Context(), []store.Command{{Op: store.Put, Key: "small"}, large})
+				must(t, err)
+				if done[0].Err != nil || done[1].Err != nil {
+					t.Errorf("at the limit: %+v", done)
+				}
+			})
+		})
+	}
 }
 
 // A batch that meets a keyspace which is not there says so once.
