@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/dialkv/dialkv/internal/localcluster"
+	"github.com/dialkv/dialkv/jepsen-lite/check"
 	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
 	"github.com/dialkv/dialkv/jepsen-lite/scenario"
 	"github.com/dialkv/dialkv/jepsen-lite/workload"
@@ -61,13 +64,7 @@ func (a *app) checkRunCommand() *cobra.Command {
 				return err
 			}
 			w.seed = o.Load.Seed
-			return a.inWorld(cmd.Context(), w, func(c localcluster.Cluster) error {
-				outcome, err := scenario.Run(cmd.Context(), c, o)
-				if err != nil {
-					return err
-				}
-				return a.judged(outcome.Report)
-			})
+			return a.checkRun(cmd.Context(), w, o)
 		},
 	}
 	f := cmd.Flags()
@@ -85,6 +82,28 @@ func (a *app) checkRunCommand() *cobra.Command {
 	a.complete(cmd, "nemesis", func(context.Context) []string { return append([]string{"none"}, nemesis.Names...) })
 	a.complete(cmd, "world", func(context.Context) []string { return []string{"local", "procs"} })
 	return cmd
+}
+
+// checkRun judges once the cluster is gone: after an interrupt there is nothing left
+// by then but the record, and a second one ends the judging, too.
+func (a *app) checkRun(ctx context.Context, w world, o scenario.Options) error {
+	var r *scenario.Recording
+	err := a.inWorld(ctx, w, func(c localcluster.Cluster) (err error) {
+		r, err = scenario.Record(ctx, c, o)
+		return err
+	})
+	if r == nil {
+		return err
+	}
+	signal.Reset(os.Interrupt, syscall.SIGTERM)
+	outcome, unwritten := r.Judge()
+	if err = errors.Join(err, unwritten); err != nil {
+		if outcome.Verdict == check.Pass {
+			return err
+		}
+		a.progress("%v", err)
+	}
+	return a.judged(outcome.Report)
 }
 
 // aboveZero refuses zeros that were given: a plan would take them for its defaults.

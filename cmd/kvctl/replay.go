@@ -72,7 +72,7 @@ func (a *app) replay(path, dir string, o check.Options) error {
 		}
 	}
 	if dir != "" {
-		if rep.Path, err = report.Write(dir, h, rep); err != nil {
+		if rep.Path, err = report.Write(dir, h, rep, report.Run{}); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 )
 
-// pictureOps is how many operations porcupine's page shows at most.
+// pictureOps is how many operations of a key an Order shows at most.
 const pictureOps = 120
 
 // Focus names the cp key most worth looking at: that of the witness of linearizable
@@ -23,8 +23,8 @@ func Focus(h *history.History, rep Report) (keyspace, key string, ok bool) {
 			continue
 		}
 		for i := range h.Ops {
-			if h.Ops[i].ID == c.Witness[0] {
-				return h.Ops[i].Keyspace, h.Ops[i].Key, true
+			if op := &h.Ops[i]; op.Key != "" && slices.Contains(c.Witness, op.ID) {
+				return op.Keyspace, op.Key, true
 			}
 		}
 	}
@@ -43,28 +43,33 @@ func Focus(h *history.History, rep Report) (keyspace, key string, ok bool) {
 	return best.keyspace, best.key, best.key != ""
 }
 
-// Picture writes porcupine's own page of one key: its operations with the points at
-// which they took effect, or how far an order can be found. witness are op ids; of a
-// long key the part around them is shown, else the beginning. Keys and values are
-// escaped, because that page puts them into HTML as they are.
-func Picture(w io.Writer, h *history.History, keyspace, key string, witness []int64) error {
+// Order is how far the operations of one key can be put in an order that explains what
+// they were told.
+type Order struct {
+	// Points are moments at which operations of the longest such order can have taken
+	// effect, by op id.
+	Points map[int64]time.Duration
+	// Lost are those that it has no place for; nobody is, where the key is linearizable.
+	Lost []int64
+
+	model porcupine.Model
+	info  porcupine.LinearizationInfo
+}
+
+// OrderOf searches for two seconds. witness are op ids; of a long key the part around
+// them is looked at, else the beginning.
+func OrderOf(h *history.History, keyspace, key string, witness []int64) Order {
 	r := newRecord(h, Options{})
-	acts := prune(registerOf(r.keys[ref{keyspace, key}]))
+	acts := r.actsOf(ref{keyspace, key})
+	if !slices.ContainsFunc(acts, func(a act) bool { return a.adds }) {
+		acts = prune(acts)
+	}
 	if len(acts) > pictureOps {
 		slices.SortFunc(acts, func(a, b act) int { return int(a.call - b.call) })
 		at := slices.IndexFunc(acts, func(a act) bool { return slices.Contains(witness, a.op.ID) })
 		from := max(0, min(at-pictureOps/4, len(acts)-pictureOps))
 		acts = window(acts, from, from+pictureOps)
 	}
-	described := model
-	described.DescribeOperation = func(input, _ any) string { return html.EscapeString(input.(*act).describe()) }
-	described.DescribeState = func(state any) string {
-		if s := state.(register); s.here {
-			return html.EscapeString(show(s.value))
-		}
-		return "nothing"
-	}
-	described.DescribeOperationMetadata = func(info any) string { return info.(string) }
 	ops := operations(acts)
 	end := h.Events[len(h.Events)-1].Seq + 1
 	for i := range ops {
@@ -72,6 +77,53 @@ func Picture(w io.Writer, h *history.History, keyspace, key string, witness []in
 		ops[i].Return = min(ops[i].Return, end)
 		ops[i].Metadata = html.EscapeString(fmt.Sprintf("op %d, session %s at %s, %s, called %s", op.ID, show(op.Session), show(op.Node), op.Outcome, at(op.Start)))
 	}
-	_, info := porcupine.CheckOperationsVerbose(described, ops, 2*time.Second)
-	return porcupine.Visualize(described, info, w)
+	o := Order{model: described()}
+	_, o.info = porcupine.CheckOperationsVerbose(o.model, ops, 2*time.Second)
+	o.place(acts)
+	return o
 }
+
+// described is the model in words. They are escaped, because porcupine's page puts
+// them into HTML as they are.
+func described() porcupine.Model {
+	m := model
+	m.DescribeOperation = func(input, _ any) string { return html.EscapeString(input.(*act).describe()) }
+	m.DescribeState = func(state any) string {
+		if s := state.(register); s.here {
+			return html.EscapeString(show(s.value))
+		}
+		return "nothing"
+	}
+	m.DescribeOperationMetadata = func(info any) string { return info.(string) }
+	return m
+}
+
+// place reads the longest order: each operation took effect as early as it and those
+// before it allow.
+func (o *Order) place(acts []act) {
+	var longest []int
+	for _, partition := range o.info.PartialLinearizations() {
+		for _, partial := range partition {
+			if len(partial) > len(longest) {
+				longest = partial
+			}
+		}
+	}
+	o.Points = map[int64]time.Duration{}
+	var now time.Duration
+	for _, i := range longest {
+		op := acts[i].op
+		now = max(now, op.Start)
+		o.Points[op.ID] = min(now, max(op.Start, op.Stop))
+	}
+	for i := range acts {
+		if _, placed := o.Points[acts[i].op.ID]; !placed && acts[i].sure {
+			o.Lost = append(o.Lost, acts[i].op.ID)
+		}
+	}
+	slices.Sort(o.Lost)
+}
+
+// WritePage writes porcupine's own page of the order: with the points at which the
+// operations took effect, or how far an order can be found.
+func (o Order) WritePage(w io.Writer) error { return porcupine.Visualize(o.model, o.info, w) }

@@ -59,9 +59,27 @@ func Run(h *history.History, o Options) Report {
 	if h == nil || len(h.Ops) == 0 && len(h.Replicas) == 0 {
 		return Reject(history.ErrEmpty)
 	}
+	return guarded(func() Report { return run(h, o) })
+}
+
+// guarded turns a crash outside of the checkers into a verdict.
+func guarded(judge func() Report) (rep Report) {
+	defer func() {
+		if p := recover(); p != nil {
+			rep = Reject(fmt.Errorf("judging it crashed: %v at %s", p, where(debug.Stack())))
+			rep.Verdict, rep.Checkers[0].Verdict = Unknown, Unknown
+		}
+	}()
+	return judge()
+}
+
+func run(h *history.History, o Options) Report {
 	table := Availability(h)
-	rep := Report{Availability: table.Rows, RecoveryMS: table.recoveryMS()}
 	rec := newRecord(h, o)
+	rep := Report{
+		Availability: table.Rows, RecoveryMS: table.recoveryMS(),
+		Operations: outcomesOf(h), Latency: latencies(h), Staleness: ages(rec),
+	}
 	for _, c := range checkers {
 		if c.wanted(rec, o.Claims) {
 			rep.Checkers = append(rep.Checkers, c.run(rec, o))
@@ -84,7 +102,7 @@ func Reject(err error) Report {
 			Name: "history", Claim: "the history can be read", Verdict: Invalid,
 			Sentence: err.Error(), Witness: []int64{},
 		}},
-		Availability: []Row{},
+		Availability: []Row{}, Latency: []Latency{}, Staleness: []Ages{},
 	}
 }
 

@@ -258,3 +258,10 @@ func TestAvailability(t *testing.T) {
 		t.Errorf("recovery: got %v", table)
 	}
 }
+
+func TestACrashOfTheJudgingIsUnknown(t *testing.T) {
+	rep := guarded(func() Report { panic("a planted crash") })
+	if rep.Verdict != Unknown || len(rep.Checkers) != 1 || !strings.Contains(rep.Checkers[0].Sentence, "a planted crash") {
+		t.Errorf("%+v", rep)
+	}
+}

@@ -55,8 +55,13 @@ type Report struct {
 	Seed         int64    `json:"seed"`
 	Checkers     []Result `json:"checkers"`
 	Availability []Row    `json:"availability"`
-	RecoveryMS   *int64   `json:"recovery_ms"` // from the last heal until every kind of operation that a fault stopped was ok again; null if there is none or it never was
-	Path         string   `json:"report"`
+
+	Operations Outcomes  `json:"operations"`
+	Latency    []Latency `json:"latency"`
+	Staleness  []Ages    `json:"staleness"`
+
+	RecoveryMS *int64 `json:"recovery_ms"` // from the last heal until every kind of operation that a fault stopped was ok again; null if there is none or it never was
+	Path       string `json:"report"`
 }
 
 // maxWitness is how many operations a person can hold in mind at once.

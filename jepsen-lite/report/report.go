@@ -8,16 +8,46 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dialkv/dialkv/jepsen-lite/check"
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 )
 
-// Write puts index.html, results.json and, unless there is one, history.jsonl into
-// dir and returns the path of the page. h may be nil. Each file appears whole or not
-// at all, and the results are written first: a page that cannot be drawn does not
-// hide a verdict.
-func Write(dir string, h *history.History, rep check.Report) (path string, err error) {
+// Run is what a run knows of itself beside its history. The zero Run is of a history
+// that somebody else recorded.
+type Run struct {
+	Title   string    // what was run, in a few words
+	Command []string  // of kvctl, that runs the like again
+	Began   time.Time // when t_ns was zero; the zero Time if nobody knows
+	Status  Status    // Completed if empty
+}
+
+// Status says whether a run came to its end. It is no verdict. The words are those of
+// the Chaos Toolkit's journal.
+type Status string
+
+const (
+	Completed Status = "completed"
+	Failed    Status = "failed"  // it broke, or got stuck
+	Aborted   Status = "aborted" // somebody stopped it
+)
+
+// Begin writes the report of a run that has not ended. A process that dies leaves it
+// behind in the place of what an earlier run had said.
+func Begin(dir string, run Run) error {
+	run.Status = Failed
+	rep := check.Reject(errors.New("the run has not ended: it goes on, or its process died; kvctl check replay history.jsonl judges what was recorded"))
+	rep.Checkers[0].Name, rep.Checkers[0].Claim = "run", "the run came to its end"
+	_, err := Write(dir, nil, rep, run)
+	return err
+}
+
+// Write puts index.html, results.json, junit.xml, journal.json and, unless there is
+// one, history.jsonl into dir and returns the path of the page. h may be nil. Each
+// file appears whole or not at all, the results first, and one that cannot be made
+// keeps no other from being written: the error then says which.
+func Write(dir string, h *history.History, rep check.Report, run Run) (path string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("report: %w", err)
 	}
@@ -26,21 +56,38 @@ func Write(dir string, h *history.History, rep check.Report) (path string, err e
 	}
 	path = filepath.Join(dir, "index.html")
 	rep.Path = path
-	results, err := json.MarshalIndent(rep, "", "  ")
+	var all error
+	for _, f := range []struct {
+		name string
+		make func() ([]byte, error)
+	}{
+		{"results.json", func() ([]byte, error) { return indented(rep) }},
+		{"junit.xml", func() ([]byte, error) { return junit(h, rep, run) }},
+		{"journal.json", func() ([]byte, error) { return indented(newJournal(h, rep, run)) }},
+		{"index.html", func() ([]byte, error) { return draw(h, rep, run) }},
+	} {
+		all = errors.Join(all, file(dir, f.name, f.make))
+	}
+	return path, errors.Join(all, keep(dir, h))
+}
+
+// file makes one file of the report. A panic in making it is an error like any other.
+func file(dir, name string, content func() ([]byte, error)) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("report: %s: making it crashed: %v", name, p)
+		}
+	}()
+	data, err := content()
 	if err != nil {
-		return "", fmt.Errorf("report: results: %w", err)
+		return fmt.Errorf("report: %s: %w", name, err)
 	}
-	if err := put(dir, "results.json", append(results, '\n')); err != nil {
-		return "", err
-	}
-	if err := keep(dir, h); err != nil {
-		return "", err
-	}
-	html, err := draw(h, rep)
-	if err != nil {
-		return "", fmt.Errorf("report: page: %w", err)
-	}
-	return path, put(dir, "index.html", html)
+	return put(dir, name, data)
+}
+
+func indented(v any) ([]byte, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
+	return append(data, '\n'), err
 }
 
 // keep writes the history if the run did not record it there itself.
@@ -73,14 +120,8 @@ func put(dir, name string, data []byte) error {
 	return nil
 }
 
-// draw renders the page. A panic while drawing is an error like any other.
-func draw(h *history.History, rep check.Report) (html []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("crashed: %v", p)
-		}
-	}()
+func draw(h *history.History, rep check.Report, run Run) ([]byte, error) {
 	var out bytes.Buffer
-	err = page.Execute(&out, newView(h, rep))
+	err := page.Execute(&out, newView(h, rep, run))
 	return out.Bytes(), err
 }

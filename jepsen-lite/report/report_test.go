@@ -23,7 +23,7 @@ func write(t *testing.T, text string) (page string, rep check.Report, dir string
 	if err != nil {
 		rep = check.Reject(err)
 	}
-	path, err := Write(dir, h, rep)
+	path, err := Write(dir, h, rep, Run{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestReportIsWrittenForEveryVerdict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			page, rep, dir := write(t, text)
-			if !strings.Contains(page, "<title>"+mark(rep.Verdict)) || !strings.HasSuffix(strings.TrimSpace(page), "</html>") {
+			if !strings.Contains(page, "<title>"+marked(rep.Verdict)) || !strings.HasSuffix(strings.TrimSpace(page), "</html>") {
 				t.Errorf("the page does not say %s, or does not end", rep.Verdict)
 			}
 			for _, c := range rep.Checkers {
@@ -64,7 +64,7 @@ func TestReportIsWrittenForEveryVerdict(t *testing.T) {
 				t.Errorf("results.json: %v %s", err, data)
 			}
 			files, _ := os.ReadDir(dir)
-			if len(files) != 3 {
+			if len(files) != 5 {
 				t.Errorf("something was left behind: %v", files)
 			}
 		})
@@ -77,7 +77,7 @@ func TestHistoryIsNotOverwritten(t *testing.T) {
 	if err := os.WriteFile(path, []byte("recorded"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Write(dir, nil, check.Run(nil, check.Options{})); err != nil {
+	if _, err := Write(dir, nil, check.Run(nil, check.Options{}), Run{}); err != nil {
 		t.Fatal(err)
 	}
 	if data, _ := os.ReadFile(path); string(data) != "recorded" {
@@ -87,7 +87,8 @@ func TestHistoryIsNotOverwritten(t *testing.T) {
 
 func TestWitnessIsMarked(t *testing.T) {
 	page, rep, _ := write(t, fixture(t, "stale-read"))
-	if n, want := strings.Count(page, ` witness" d="M`)-1, len(witness(rep)); n != want || want == 0 {
+	// Once in the timeline, once in the diagram; the legend has one.
+	if n, want := strings.Count(page, ` witness" d="M`)-1, 2*len(witness(rep)); n != want || want == 0 {
 		t.Errorf("%d operations are marked, want %d", n, want)
 	}
 	if !strings.Contains(page, "<iframe sandbox=\"allow-scripts\"") || !strings.Contains(page, "put v2") {
@@ -164,7 +165,7 @@ func TestUnwritableDirIsAnError(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Write(filepath.Join(file, "dir"), nil, check.Report{}); err == nil {
+	if _, err := Write(filepath.Join(file, "dir"), nil, check.Report{}, Run{}); err == nil {
 		t.Error("no error")
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/dialkv/dialkv/jepsen-lite/check"
 	"github.com/dialkv/dialkv/jepsen-lite/history"
@@ -14,67 +12,63 @@ import (
 const (
 	maxDrawn = 1500 // operations: more and a browser draws for seconds
 	maxLanes = 60
-	width    = 1600 // of the drawing, in its own units
-	left     = 110  // where time begins
-	top      = 24
-	lane     = 22
-	thick    = 12
+	left     = 110.0 // where time begins
+	top      = 24.0
+	lane     = 22.0
+	thick    = 12.0
 )
 
 // timeline is a history to scale: one lane per client, one bar per operation.
 type timeline struct {
-	Width, Height int
-	Lanes         []label
-	Ticks         []label
-	Bands         []band
-	Bars          []bar
-	Drawn, All    int
-	Lost          int // lanes that are not drawn
+	drawing
+	Drawn, All int
+	Lost       int // lanes that are not drawn
 }
 
-type label struct {
-	X, Y float64
-	Text string
-}
-
-type band struct {
-	X, W, H float64
-	Title   string
-}
-
-// bar is one operation. Class gives its colour, Path its shape: a box that was
-// answered ok, a box with a cross that failed, an arrow that nobody knows the end of.
-type bar struct {
-	Class, Path, Title string
-	Witness            bool
-	X, Y               float64
-}
-
-func newTimeline(h *history.History, rep check.Report) timeline {
-	ops, around := choose(h, witness(rep))
-	t := timeline{Width: width, Drawn: len(ops), All: len(h.Ops)}
+// newTimeline draws all operations, or those around the witness, and on the key of the
+// order the points at which they took effect.
+func newTimeline(h *history.History, around []int64, order *check.Order) timeline {
+	ops := choose(h, around)
+	t := timeline{drawing: drawing{Name: "timeline of the operations, to scale", Width: 1600}, Drawn: len(ops), All: len(h.Ops)}
 	if len(ops) == 0 {
 		return t
 	}
-	from, to := ops[0].Start, ops[0].Stop
+	x := scale{from: ops[0].Start.Seconds(), low: left, high: t.Width - 20}
 	for _, op := range ops {
-		from, to = min(from, op.Start), max(to, op.Stop)
+		x.from, x.to = min(x.from, op.Start.Seconds()), max(x.to, op.Stop.Seconds())
 	}
-	s := scale{from: from, to: max(to, from+time.Microsecond)}
+	x.to = max(x.to, x.from+1e-6)
 	rows := t.lanes(ops)
+	t.Height = top + lane*float64(len(t.Labels)) + 20
+	t.shade(h, x, 0, t.Height-20)
+	for _, at := range x.ticks(8) {
+		t.Rules = append(t.Rules, rule{x.at(at), top - 6, x.at(at), t.Height - 18})
+		t.Labels = append(t.Labels, label{X: x.at(at), Y: t.Height - 4, Anchor: "middle", Text: number(at) + " s"})
+	}
 	for _, op := range ops {
-		if row, ok := rows[client(op)]; ok {
-			t.Bars = append(t.Bars, draws(op, s, row, slices.Contains(around, op.ID)))
+		if y, ok := rows[client(op)]; ok {
+			t.bar(op, x, y, slices.Contains(around, op.ID), order)
 		}
 	}
-	t.Height = top + lane*len(t.Lanes) + 20
-	t.bands(h, s)
-	t.ticks(s)
 	return t
 }
 
+// bar draws an operation and, if it is known, where it took effect.
+func (t *timeline) bar(op *history.Op, x scale, y float64, witness bool, order *check.Order) {
+	from := x.time(op.Start)
+	t.Marks = append(t.Marks, shape(op, from, y, max(2, x.time(op.Stop)-from), witness))
+	if order == nil {
+		return
+	}
+	if point, known := order.Points[op.ID]; known {
+		t.Marks = append(t.Marks, mark{"point", dot(x.time(point), y+thick/2, 3), fmt.Sprintf("op %d can have taken effect at %s", op.ID, at(point))})
+	} else if _, lost := slices.BinarySearch(order.Lost, op.ID); lost {
+		t.Marks = append(t.Marks, mark{"lost", dot(from, y+thick/2, 6), fmt.Sprintf("op %d: the longest order found has no place for it", op.ID)})
+	}
+}
+
 // choose takes the operations to draw: all, or those around the witness.
-func choose(h *history.History, around []int64) (ops []*history.Op, marked []int64) {
+func choose(h *history.History, around []int64) (ops []*history.Op) {
 	from := 0
 	if len(h.Ops) > maxDrawn {
 		at := slices.IndexFunc(h.Ops, func(op history.Op) bool { return slices.Contains(around, op.ID) })
@@ -83,122 +77,98 @@ func choose(h *history.History, around []int64) (ops []*history.Op, marked []int
 	for i := from; i < len(h.Ops) && len(ops) < maxDrawn; i++ {
 		ops = append(ops, &h.Ops[i])
 	}
-	return ops, around
+	return ops
 }
 
-// scale turns time into width.
-type scale struct{ from, to time.Duration }
-
-func (s scale) x(t time.Duration) float64 {
-	t = min(max(t, s.from), s.to)
-	return left + float64(width-left-20)*float64(t-s.from)/float64(s.to-s.from)
+// who is a lane of a drawing.
+type who struct {
+	process int
+	node    string
 }
 
-func client(op *history.Op) string {
-	return fmt.Sprintf("%d %s", op.Process, op.Node)
+func client(op *history.Op) who { return who{op.Process, op.Node} }
+
+func (w who) String() string {
+	name := fmt.Sprintf("client %d", w.process)
+	if w.node != "" {
+		name += " → " + w.node
+	}
+	return name
 }
 
-func (t *timeline) lanes(ops []*history.Op) map[string]float64 {
-	byName := map[string]*history.Op{}
+// clients are those of the operations, sorted.
+func clients(ops []*history.Op) (all []who) {
+	seen := map[who]bool{}
 	for _, op := range ops {
-		if byName[client(op)] == nil {
-			byName[client(op)] = op
+		if w := client(op); !seen[w] {
+			seen[w] = true
+			all = append(all, w)
 		}
 	}
-	var firsts []*history.Op
-	for _, op := range byName {
-		firsts = append(firsts, op)
-	}
-	slices.SortFunc(firsts, func(a, b *history.Op) int {
-		return cmp.Or(cmp.Compare(a.Process, b.Process), strings.Compare(a.Node, b.Node))
+	slices.SortFunc(all, func(a, b who) int {
+		return cmp.Or(cmp.Compare(a.process, b.process), cmp.Compare(a.node, b.node))
 	})
-	t.Lost = max(0, len(firsts)-maxLanes)
-	rows := map[string]float64{}
-	for i, op := range firsts[:len(firsts)-t.Lost] {
-		y := float64(top + i*lane)
-		rows[client(op)] = y
-		name := fmt.Sprintf("client %d", op.Process)
-		if op.Node != "" {
-			name += " → " + op.Node
-		}
-		t.Lanes = append(t.Lanes, label{X: left - 6, Y: y + thick, Text: cut(name, 18)})
+	return all
+}
+
+func (t *timeline) lanes(ops []*history.Op) map[who]float64 {
+	all := clients(ops)
+	t.Lost = max(0, len(all)-maxLanes)
+	rows := map[who]float64{}
+	for i, w := range all[:len(all)-t.Lost] {
+		y := top + float64(i)*lane
+		rows[w] = y
+		t.Labels = append(t.Labels, label{X: left - 6, Y: y + thick - 2, Anchor: "end", Text: cut(w.String(), 17)})
 	}
 	return rows
 }
 
-func (t *timeline) bands(h *history.History, s scale) {
-	for _, w := range h.Faults {
-		if w.Stop < s.from || w.Start > s.to {
-			continue
-		}
-		x := s.x(w.Start)
-		t.Bands = append(t.Bands, band{
-			X: x, W: max(1, s.x(w.Stop)-x), H: float64(t.Height - 20),
-			Title: fmt.Sprintf("%s %s, %.3f to %.3f s", w.Fault, w.Detail, w.Start.Seconds(), w.Stop.Seconds()),
-		})
-	}
-}
-
-func (t *timeline) ticks(s scale) {
-	const n = 8
-	for i := range n + 1 {
-		at := s.from + (s.to-s.from)*time.Duration(i)/n
-		t.Ticks = append(t.Ticks, label{X: s.x(at), Y: float64(t.Height - 4), Text: fmt.Sprintf("%.3f s", at.Seconds())})
-	}
-}
-
-func draws(op *history.Op, s scale, y float64, witness bool) bar {
-	x, end := s.x(op.Start), s.x(op.Stop)
-	w := max(2, end-x)
-	b := bar{Class: "ok", Witness: witness, X: x, Y: y, Title: title(op)}
+// shape is the bar of an operation: a box that was answered ok, a box with a cross that
+// failed, an arrow that nobody knows the end of.
+func shape(op *history.Op, x, y, w float64, witness bool) mark {
+	m := mark{Class: "ok", Title: title(op)}
 	switch {
 	case op.Failed():
-		b.Class = "fail"
-		b.Path = fmt.Sprintf("M%.1f %.1fh%.1fv%dh-%.1fzM%.1f %.1fl8 8m0 -8l-8 8", x, y, w, thick, w, x+w/2-4, y+2)
+		m.Class = "fail"
+		m.Path = fmt.Sprintf("M%.1f %.1fh%.1fv%.0fh-%.1fzM%.1f %.1fl8 8m0 -8l-8 8", x, y, w, thick, w, x+w/2-4, y+2)
 	case op.Unclear():
-		b.Class = "unknown"
-		b.Path = fmt.Sprintf("M%.1f %.1fh%.1fl8 6l-8 6h-%.1fz", x, y, w, w)
+		m.Class = "unknown"
+		m.Path = fmt.Sprintf("M%.1f %.1fh%.1fl8 6l-8 6h-%.1fz", x, y, w, w)
 	default:
-		b.Path = fmt.Sprintf("M%.1f %.1fh%.1fv%dh-%.1fz", x, y, w, thick, w)
+		m.Path = fmt.Sprintf("M%.1f %.1fh%.1fv%.0fh-%.1fz", x, y, w, thick, w)
 	}
 	if op.Write() && op.OK() {
-		b.Class += " write"
+		m.Class += " write"
 	}
-	return b
+	if witness {
+		m.Class += " witness"
+	}
+	return m
 }
 
-// title is what the pointer shows over a bar.
-func title(op *history.Op) string {
-	parts := []string{fmt.Sprintf("op %d: %s %s/%s", op.ID, op.Kind, op.Keyspace, cmp.Or(op.Key, op.Prefix))}
-	switch op.Kind {
-	case history.CAS:
-		parts = append(parts, "expects "+op.Expect, "writes "+op.Call.Value)
-	case history.Put, history.Delete:
-		parts = append(parts, "writes "+op.Call.Value)
-	case history.Incr:
-		parts = append(parts, fmt.Sprintf("by %d, to %s", op.Delta, op.Answer.Value))
-	case history.Txn:
-		parts = append(parts, fmt.Sprintf("%d comparisons, %d steps or %d, %d done", len(op.If), len(op.Then), len(op.Else), len(op.Steps)))
-	case history.Scan:
-		parts = append(parts, fmt.Sprintf("%d items", len(op.Items)))
-	case history.Watch:
-		parts = append(parts, fmt.Sprintf("told %d times", len(op.Changes)))
+// found are the operations with these ids, in the order they were called.
+func found(h *history.History, ids []int64) (ops []*history.Op) {
+	for i := range h.Ops {
+		if slices.Contains(ids, h.Ops[i].ID) {
+			ops = append(ops, &h.Ops[i])
+		}
 	}
-	if seen, told := op.Seen(); told {
-		parts = append(parts, "saw "+cmp.Or(strings.Join(seen, ", "), "nothing"))
+	return ops
+}
+
+// lasted prints when an operation was called and answered.
+func lasted(op *history.Op) string {
+	if op.End == history.Open {
+		return at(op.Start) + " and never answered"
 	}
-	parts = append(parts, strings.TrimSpace(string(op.Outcome)+" "+string(op.Code)))
-	if op.Session != "" {
-		parts = append(parts, "session "+op.Session)
-	}
-	if op.Level != "" {
-		parts = append(parts, "level "+op.Level)
-	}
-	return cut(strings.Join(parts, "; "), 400) + fmt.Sprintf("; %.3f to %.3f s", op.Start.Seconds(), op.Stop.Seconds())
+	return fmt.Sprintf("%s to %s", at(op.Start), at(op.Stop))
 }
 
 func cut(s string, most int) string {
-	if r := []rune(s); len(r) > most {
+	if len(s) <= most {
+		return s
+	}
+	if r := []rune(s[:min(len(s), 4*most+4)]); len(r) > most {
 		return string(r[:most]) + "…"
 	}
 	return s

@@ -26,7 +26,7 @@ func (r *Recording) Judge() (Outcome, error) {
 		rep.Verdict = worse(rep.Verdict, own.Verdict)
 	}
 	if r.o.Dir != "" {
-		rep.Path, err = report.Write(r.o.Dir, h, rep)
+		rep.Path, err = report.Write(r.o.Dir, h, rep, r.about)
 	} else {
 		err = nil
 	}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/jepsen-lite/check"
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
+	"github.com/dialkv/dialkv/jepsen-lite/report"
 	"github.com/dialkv/dialkv/jepsen-lite/workload"
 	"github.com/dialkv/dialkv/store"
 )
@@ -57,6 +60,7 @@ func Run(ctx context.Context, cluster Cluster, o Options) (Outcome, error) {
 // Recording is a run that is over and not judged.
 type Recording struct {
 	o     Options
+	about report.Run
 	notes notes
 	tape  *tape
 }
@@ -86,8 +90,36 @@ func Record(ctx context.Context, cluster Cluster, o Options) (*Recording, error)
 		return nil, err
 	}
 	defer t.Close()
+	about := o.about()
+	if o.Dir != "" {
+		if err := report.Begin(o.Dir, about); err != nil {
+			return nil, err
+		}
+	}
 	r := &run{Options: o, cluster: cluster, keyspaces: keyspaces, rec: history.NewRecorder(t)}
-	return &Recording{o: o, notes: r.guarded(ctx), tape: t}, nil
+	done := r.guarded(ctx)
+	switch {
+	case ctx.Err() != nil && done.wrong != "":
+		about.Status = report.Aborted
+	case done.wrong != "":
+		about.Status = report.Failed
+	}
+	return &Recording{o: o, about: about, notes: done, tape: t}, nil
+}
+
+// about is the run for its report: it begins now.
+func (o Options) about() report.Run {
+	faults := strings.Join(o.Faults, ",")
+	if faults == "" {
+		faults = "none"
+	}
+	return report.Run{
+		Title: fmt.Sprintf("%s under %s", o.Load.Workload, faults), Began: time.Now(),
+		Command: []string{
+			"check", "run", "--workload", o.Load.Workload, "--nemesis", faults, "--time", o.Load.Duration.String(),
+			"--clients", strconv.Itoa(o.Load.Clients), "--rate", fmt.Sprint(o.Load.Rate), "--seed", strconv.FormatInt(o.Load.Seed, 10),
+		},
+	}
 }
 
 func (o Options) withDefaults() Options {

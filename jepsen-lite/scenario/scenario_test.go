@@ -2,7 +2,9 @@ package scenario_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,7 +143,7 @@ func TestACrashStillReports(t *testing.T) {
 
 func reported(t *testing.T, dir string) {
 	t.Helper()
-	for _, file := range []string{"index.html", "results.json", "history.jsonl"} {
+	for _, file := range []string{"index.html", "results.json", "junit.xml", "journal.json", "history.jsonl"} {
 		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
 			t.Error(err)
 		}
@@ -177,6 +179,43 @@ func TestAStuckRunStillReports(t *testing.T) {
 		t.Errorf("%v, %v", judged.Verdict, err)
 	}
 	reported(t, dir)
+	if j := journalOf(t, dir); j.Status != "failed" {
+		t.Errorf("the journal says %+v", j)
+	}
+}
+
+func TestARunThatHasNotEndedSaysSo(t *testing.T) {
+	dir := t.TempDir()
+	results := filepath.Join(dir, "results.json")
+	if err := os.WriteFile(results, []byte(`{"verdict":"pass"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var meanwhile string
+	o := short(dir)
+	onCluster(t, 3, func(t *testing.T, c *localcluster.Memory) {
+		o.Progress = func(line string) {
+			if strings.HasPrefix(line, "partition") && meanwhile == "" {
+				b, err := os.ReadFile(results)
+				meanwhile = fmt.Sprint(string(b), err)
+			}
+		}
+		if _, err := scenario.Record(t.Context(), c, o); err != nil {
+			t.Error(err)
+		}
+	})
+	if !strings.Contains(meanwhile, `"verdict": "invalid"`) || !strings.Contains(meanwhile, "the run has not ended") {
+		t.Errorf("while it ran, the report said %s", meanwhile)
+	}
+	reported(t, dir)
+}
+
+func journalOf(t *testing.T, dir string) (j struct{ Status, Start string }) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "journal.json"))
+	if err != nil || json.Unmarshal(b, &j) != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
+	return j
 }
 
 func TestAnInterruptedRunIsInvalidAndHealed(t *testing.T) {
@@ -204,6 +243,9 @@ func TestAnInterruptedRunIsInvalidAndHealed(t *testing.T) {
 		t.Errorf("verdict %s, %v", out.Verdict, err)
 	}
 	reported(t, dir)
+	if j := journalOf(t, dir); j.Status != "aborted" {
+		t.Errorf("the journal says %+v", j)
+	}
 }
 
 func faultsIn(t *testing.T, dir string) []history.Window {
