@@ -122,6 +122,6 @@ func put(dir, name string, data []byte) error {
 
 func draw(h *history.History, rep check.Report, run Run) ([]byte, error) {
 	var out bytes.Buffer
-	err := page.Execute(&out, newView(h, rep, run))
+	err := pageTemplate.Execute(&out, newView(h, rep, run))
 	return out.Bytes(), err
 }

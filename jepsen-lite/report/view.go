@@ -23,7 +23,7 @@ var drawingText string
 //go:embed page.css
 var pageStyle string
 
-var page = func() *template.Template {
+var pageTemplate = func() *template.Template {
 	t := template.New("page").Funcs(template.FuncMap{"mark": marked, "percent": percent})
 	template.Must(t.New("drawing").Parse(drawingText))
 	return template.Must(t.Parse(pageText))
