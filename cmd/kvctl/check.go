@@ -27,7 +27,7 @@ import (
 const startPatience = time.Minute
 
 func (a *app) checkCommand() *cobra.Command {
-	return group("check", "workload × faults × checkers", a.checkRunCommand(), a.replayCommand())
+	return group("check", "workload × faults × checkers", a.checkRunCommand(), a.replayCommand(), a.compareCommand())
 }
 
 // world is where a check runs.

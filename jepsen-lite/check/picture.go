@@ -49,7 +49,8 @@ type Order struct {
 	// Points are moments at which operations of the longest such order can have taken
 	// effect, by op id.
 	Points map[int64]time.Duration
-	// Lost are those that it has no place for; nobody is, where the key is linearizable.
+	// Lost are those that it has no place for, up to the first that was answered: behind
+	// that, nothing has a place. There are none where the key is linearizable.
 	Lost []int64
 
 	model porcupine.Model
@@ -116,9 +117,16 @@ func (o *Order) place(acts []act) {
 		now = max(now, op.Start)
 		o.Points[op.ID] = min(now, max(op.Start, op.Stop))
 	}
-	for i := range acts {
-		if _, placed := o.Points[acts[i].op.ID]; !placed && acts[i].sure {
-			o.Lost = append(o.Lost, acts[i].op.ID)
+	var left []act
+	first := int64(history.Open)
+	for _, a := range acts {
+		if _, placed := o.Points[a.op.ID]; !placed && a.sure {
+			left, first = append(left, a), min(first, a.ret)
+		}
+	}
+	for _, a := range left {
+		if a.call <= first {
+			o.Lost = append(o.Lost, a.op.ID)
 		}
 	}
 	slices.Sort(o.Lost)

@@ -94,7 +94,7 @@ func roundUp(v float64) float64 {
 }
 
 // number prints a value without digits that nobody needs.
-func number(v float64) string { return fmt.Sprintf("%.6g", v) }
+func number(v float64) string { return fmt.Sprintf("%.6g", v+0) } // + 0: no "-0"
 
 // maxBands is how many faults a picture is shaded by.
 const maxBands = 300
