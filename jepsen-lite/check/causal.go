@@ -85,26 +85,35 @@ func (o *order) sane() *violation {
 	return nil
 }
 
-// cycle walks back from a node that waits until it meets itself.
+// cycle is a short way from an operation that waits back to itself, without the steps
+// in the middle of a session. It is the shortest through the first edges.
 func (o *order) cycle() []*history.Op {
-	waits := map[int]bool{}
+	const tries = 50
+	next, waits := make([][]int, len(o.nodes)), make([]int, len(o.nodes))
 	for _, i := range o.cyclic {
-		waits[i] = true
+		waits[i] = 1
 	}
-	met := map[int]int{}
-	var walk []int
-	for i := o.cyclic[0]; ; {
-		if from, again := met[i]; again {
-			var ops []*history.Op
-			for _, j := range walk[from:] {
-				ops = append(ops, o.nodes[j].op)
+	for _, i := range o.cyclic {
+		for _, p := range o.nodes[i].preds {
+			if waits[p] > 0 {
+				next[p] = append(next[p], i)
 			}
-			return ops
 		}
-		met[i] = len(walk)
-		walk = append(walk, i)
-		i = o.nodes[i].preds[slices.IndexFunc(o.nodes[i].preds, func(p int) bool { return waits[p] })]
 	}
+	var best []int
+	n := 0
+	for _, i := range o.cyclic {
+		for _, p := range o.nodes[i].preds {
+			if waits[p] == 0 || n >= tries && best != nil {
+				continue
+			}
+			n++
+			if way := walk(next, waits, i, p); way != nil && (best == nil || len(way) < len(best)) {
+				best = way
+			}
+		}
+	}
+	return o.readersOf(nil, best)
 }
 
 // judge looks for a write of r's causal past that r lacks.

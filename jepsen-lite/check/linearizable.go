@@ -283,7 +283,7 @@ func (r *record) sum(rulings map[Verdict][]ref, stages map[string]int) Result {
 		out := r.rule(rulings[v][0])
 		res := Result{Verdict: v, Stage: out.stage, Sentence: fmt.Sprintf("%s: the search ran out of time or room", rulings[v][0])}
 		if out.found != nil {
-			res.Sentence, res.Witness = out.found.sentence, out.found.ids()
+			res.Sentence, res.Witness = out.found.says(), out.found.ids()
 		}
 		if n := len(rulings[v]); n > 1 {
 			res.Sentence += fmt.Sprintf(" (and %d more keys)", n-1)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,12 +22,17 @@ func broken(ops []*history.Op, format string, args ...any) *violation {
 	return &violation{sentence: fmt.Sprintf(format, args...), ops: ops}
 }
 
-// ids names the operations in the order they were called, each once, at most
-// maxWitness: the first, and the last ones, where it shows.
-func (v *violation) ids() []int64 {
+// distinct are the operations in the order they were called, each once.
+func (v *violation) distinct() []*history.Op {
 	ops := slices.Clone(v.ops)
-	slices.SortFunc(ops, func(a, b *history.Op) int { return int(a.Begin - b.Begin) })
-	ops = slices.Compact(ops)
+	slices.SortFunc(ops, func(a, b *history.Op) int { return cmp.Compare(a.Begin, b.Begin) })
+	return slices.Compact(ops)
+}
+
+// ids names the operations in the order they were called, at most maxWitness: the
+// first, and the last ones, where it shows.
+func (v *violation) ids() []int64 {
+	ops := v.distinct()
 	if over := len(ops) - maxWitness; over > 0 {
 		ops = slices.Delete(ops, 1, 1+over)
 	}
@@ -38,7 +44,15 @@ func (v *violation) ids() []int64 {
 }
 
 func (v *violation) result(stage string) Result {
-	return Result{Verdict: Fail, Stage: stage, Sentence: v.sentence, Witness: v.ids()}
+	return Result{Verdict: Fail, Stage: stage, Sentence: v.says(), Witness: v.ids()}
+}
+
+// says is the sentence, and how many operations ids leaves out.
+func (v *violation) says() string {
+	if n := len(v.distinct()); n > maxWitness {
+		return fmt.Sprintf("%s (of %d operations the first and the last %d are named)", v.sentence, n, maxWitness-1)
+	}
+	return v.sentence
 }
 
 // show prints a key or value on one line, cut where it gets long.
