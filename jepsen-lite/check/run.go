@@ -100,10 +100,19 @@ func Reject(err error) Report {
 		Verdict: Invalid,
 		Checkers: []Result{{
 			Name: "history", Claim: "the history can be read", Verdict: Invalid,
-			Sentence: err.Error(), Witness: []int64{},
+			Sentence: clip(err.Error()), Witness: []int64{},
 		}},
 		Availability: []Row{}, Latency: []Latency{}, Staleness: []Ages{},
 	}
+}
+
+// clip bounds a sentence: what it quotes may be as long as a line of the history.
+func clip(s string) string {
+	const most = 2000
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 func nobody(name string) Result {
@@ -126,7 +135,7 @@ func (c checker) run(rec *record, o Options) (res Result) {
 		if p := recover(); p != nil {
 			res = Result{Verdict: Unknown, Sentence: fmt.Sprintf("the checker crashed: %v at %s", p, where(debug.Stack()))}
 		}
-		res.Name, res.Claim = c.name, c.claim
+		res.Name, res.Claim, res.Sentence = c.name, c.claim, clip(res.Sentence)
 		if res.Witness == nil {
 			res.Witness = []int64{}
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -163,10 +164,24 @@ func (c *Call) check() error {
 		return fmt.Errorf("conflict %q on mode %q", c.Conflict, c.Mode)
 	case keyed[c.Kind] && c.Key == "":
 		return fmt.Errorf("a %s without key", c.Kind)
-	case c.Kind == Txn:
+	}
+	if err := levelKnown(c.Level); err != nil {
+		return err
+	}
+	if c.Kind == Txn {
 		return c.Atomic.check()
 	}
 	return nil
+}
+
+// levelKnown refuses a level of which no checker knows what it promises: it would be
+// judged by nothing, and pass. A bound may stand behind the name.
+func levelKnown(level string) error {
+	if i := strings.IndexAny(level, ":("); i >= 0 {
+		level = level[:i]
+	}
+	_, err := store.ParseLevel(level)
+	return err
 }
 
 func (c *Change) check() error {

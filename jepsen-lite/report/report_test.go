@@ -101,7 +101,7 @@ func TestWitnessIsMarked(t *testing.T) {
 func TestWordsOfClientsAreEscaped(t *testing.T) {
 	evil := `<script>alert(1)</script><img src=x onerror=alert(2)>`
 	word := strings.ReplaceAll(evil, `"`, `\"`)
-	text := strings.ReplaceAll(`{"seq":1,"t_ns":1000000,"type":"invoke","op_id":1,"process":1,"session":"EVIL","node":"EVIL","op":"put","keyspace":"EVIL","mode":"cp","key":"EVIL","value":"EVIL","level":"EVIL"}
+	text := strings.ReplaceAll(`{"seq":1,"t_ns":1000000,"type":"invoke","op_id":1,"process":1,"session":"EVIL","node":"EVIL","op":"put","keyspace":"EVIL","mode":"cp","key":"EVIL","value":"EVIL"}
 {"seq":2,"t_ns":2000000,"type":"complete","op_id":1,"outcome":"ok","revision":1,"code":"EVIL"}
 {"seq":3,"t_ns":3000000,"type":"fault","fault":"EVIL","phase":"begin","detail":"EVIL|b"}
 {"seq":4,"t_ns":4000000,"type":"invoke","op_id":2,"process":2,"session":"b","node":"n1","op":"cas","keyspace":"EVIL","mode":"cp","key":"EVIL","expect":"EVIL","value":"EVIL2"}

@@ -106,7 +106,6 @@ func failures(h *history.History, rep check.Report) (all []failure) {
 				continue
 			}
 			f := failure{Result: c}
-			f.Sentence = cut(f.Sentence, 2000)
 			ops := found(h, c.Witness)
 			for _, op := range ops {
 				f.Witness = append(f.Witness, seen{op.ID, client(op).String(), asked(op), told(op), ended(op), lasted(op)})
