@@ -32,7 +32,7 @@ func (a *app) compareCommand() *cobra.Command {
 
 func (a *app) comparison(c report.Comparison) {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	defer w.Flush()
+	defer func() { _ = w.Flush() }()
 	row := func(name, a, b string) { fmt.Fprintf(w, "%s\t%s\t%s\n", name, a, b) }
 	row("", c.A.Report, c.B.Report)
 	row("verdict", string(c.A.Verdict), string(c.B.Verdict))
