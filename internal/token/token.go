@@ -189,11 +189,15 @@ func check(what, cluster string, epoch uint64, wantCluster string, wantEpoch uin
 	if cluster == "" || cluster == wantCluster && epoch == wantEpoch {
 		return nil
 	}
+	try := "a new session: what the old one saw does not exist here"
+	if what == "context" {
+		try = "the context of a read of this key here"
+	}
 	return &store.Error{
 		Code: store.TokenMismatch,
 		Msg: fmt.Sprintf("the %s is of cluster %.8s epoch %d, this is cluster %.8s epoch %d",
 			what, cluster, epoch, wantCluster, wantEpoch),
-		Try: "a new session: what the old one saw does not exist here",
+		Try: try,
 	}
 }
 
