@@ -136,6 +136,7 @@ func TestReplyHasTheFieldsThatApply(t *testing.T) {
 		`"revision":4,"replaced":0,`:                                 writeReply(client.Result{Revision: 4, Proof: cp}, nil),
 		`"context":"Yw","acked":1,"wanted":2,`:                       writeReply(client.Result{Acked: 1, Wanted: 2, Context: []byte("c"), Proof: ap}, nil),
 		`"outcome":"fail","found":true,"value":"x","revision":9,`:    writeReply(client.Result{Found: true, Value: []byte("x"), Revision: 9, Proof: cp}, conflict),
+		`"outcome":"fail","error":{"code":"Conflict"`:                writeReply(client.Result{Found: true}, conflict), // ap
 		`"outcome":"unknown","context":"Yw","acked":1,`:              writeReply(client.Result{Acked: 1, Wanted: 2, Context: []byte("c"), Proof: ap}, &store.Error{Code: store.NotReplicated}),
 		`"outcome":"fail","node":"n3","error":{"code":"Unavailable"`: readReply(client.Item{}, &store.Error{Code: store.Unavailable, Node: "n3"}),
 	} {

@@ -156,7 +156,7 @@ func writeReply(result client.Result, err error) *reply {
 		if result.Value != nil { // the sum of an increment
 			r.value(result.Value)
 		}
-	case code.Code == store.Conflict && result.Proof.Role != apRole:
+	case code.Code == store.Conflict && (result.Revision > 0 || !result.Found): // else it is of ap, and says nothing of the value
 		r.Found, r.Revision = &result.Found, &result.Revision
 		if result.Found {
 			r.value(result.Value)
