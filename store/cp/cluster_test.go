@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -52,15 +54,22 @@ func newCluster(t testing.TB, n int, configure func(*cp.Config)) *cluster {
 
 // newClusterOn wraps the disk of each member.
 func newClusterOn(t testing.TB, n int, configure func(*cp.Config), wrap func(name string, fs vfs.FS) vfs.FS) *cluster {
+	disks := make(map[string]*vfs.MemFS)
+	for i := range n {
+		disks[fmt.Sprintf("n%d", i+1)] = vfs.NewCrashableMem()
+	}
+	return newClusterFrom(t, disks, configure, wrap)
+}
+
+// newClusterFrom starts a member on each disk.
+func newClusterFrom(t testing.TB, disks map[string]*vfs.MemFS, configure func(*cp.Config), wrap func(name string, fs vfs.FS) vfs.FS) *cluster {
 	c := &cluster{
 		t: t, configure: configure, wrap: wrap, nodes: make(map[string]*member),
 		net: link.NewNetwork(link.NetworkConfig{Seed: 1, Latency: 500 * time.Microsecond, Jitter: 500 * time.Microsecond}),
 	}
-	for i := range n {
-		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
-	}
+	c.names = slices.Sorted(maps.Keys(disks))
 	for _, name := range c.names {
-		c.start(name, vfs.NewCrashableMem(), c.names)
+		c.start(name, disks[name], c.names)
 	}
 	t.Cleanup(c.close)
 	return c
