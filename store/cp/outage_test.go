@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -25,28 +26,46 @@ func TestNothingPilesUpWhileTheMajorityIsGone(t *testing.T) {
 		alone := c.leader()
 		rest := c.others(alone)
 		c.cut(fmt.Sprintf("%s|%s,%s", alone.name, rest[0].name, rest[1].name))
-		// Elections come and go; what piles up does not go, so the fewest count.
-		began, first, last := time.Now(), 1<<20, 1<<20
-		for time.Since(began) < 10*time.Minute {
+		// Elections and garbage come and go; what piles up does not go, so the fewest count.
+		early, late := fewest, fewest
+		for began := time.Now(); time.Since(began) < 10*time.Minute; {
 			var calls sync.WaitGroup
-			for i := range 20 {
+			for i := range 80 {
 				calls.Go(func() { callInAnOutage(t, alone, i) })
 			}
 			calls.Wait()
 			<-time.After(5 * time.Second)
-			switch n := runtime.NumGoroutine(); {
-			case time.Since(began) < time.Minute:
-				first = min(first, n)
+			switch {
+			case time.Since(began) < time.Minute: // caches fill up
+			case time.Since(began) < 2*time.Minute:
+				early = early.and(heldNow())
 			case time.Since(began) > 9*time.Minute:
-				last = min(last, n)
+				late = late.and(heldNow())
 			}
 		}
-		if last > first+10 {
-			t.Errorf("%d goroutines in the first minute, %d in the last", first, last)
+		t.Logf("in the second minute %+v, in the last %+v", early, late)
+		if late.goroutines > early.goroutines+10 || late.heap > early.heap+256<<10 {
+			t.Errorf("in the second minute %+v, in the last %+v", early, late)
 		}
 		c.heal()
 		c.put("k", "w")
 	})
+}
+
+// held is what a process has in use: goroutines, and bytes that are no garbage.
+type held struct{ goroutines, heap int }
+
+var fewest = held{goroutines: math.MaxInt, heap: math.MaxInt}
+
+func (h held) and(o held) held {
+	return held{goroutines: min(h.goroutines, o.goroutines), heap: min(h.heap, o.heap)}
+}
+
+func heldNow() held {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return held{goroutines: runtime.NumGoroutine(), heap: int(m.HeapAlloc)}
 }
 
 // callInAnOutage makes one call with a deadline of a second at a replica without a
@@ -59,7 +78,7 @@ func callInAnOutage(t *testing.T, m *member, i int) {
 	var allowed []store.Code
 	switch i % 4 {
 	case 0:
-		_, err = m.replica.Write(ctx, store.Command{Op: store.Put, Key: "k", Value: make([]byte, 100)})
+		_, err = m.replica.Write(ctx, store.Command{Op: store.Put, Key: "k", Value: make([]byte, 4<<10)})
 		allowed = []store.Code{store.NotLeader, store.Unavailable, store.Overloaded, store.Unknown}
 	case 1:
 		_, err = m.replica.Read(ctx, store.Query{Key: "k", Level: store.Strong})
