@@ -38,6 +38,7 @@ type TxnResult struct {
 
 // Txn does t.Then if every comparison of t.If holds, and else t.Else, at one instant and
 // one revision. That they do not hold is an answer, with Held false, and not an error.
+// Values are compared byte by byte, so that "10" is less than "9".
 // All keys must be in one group; where they are not, the txn is Invalid and nothing is
 // sent. A keyspace of several groups keeps keys together that share a {tag}. cp only.
 //

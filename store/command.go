@@ -106,7 +106,7 @@ type Compare struct {
 	Key      string
 	Target   Target
 	Relation Relation
-	Value    []byte // with TargetValue; must be nil else
+	Value    []byte // with TargetValue, compared byte by byte: "10" is less than "9"; must be nil else
 	Number   uint64 // with all other targets; must be 0 with TargetValue
 }
 

@@ -65,6 +65,9 @@ flags --if, --then and --else, which can be repeated:
   then incr d 5
   else get a
 
+Values are compared byte by byte, as text is sorted: 10 is less than 9. The others are
+compared as numbers. No comparison of the value of an absent key holds.
+
 Words need quotes if they hold spaces: 'as it is', or "with \n escapes". It ends with 0
 whichever branch was done.`,
 		Example: `  kvctl txn orders --if 'version(42) = 0' --then 'put 42 open' --then 'incr count 1' --else 'get 42'
