@@ -61,7 +61,8 @@ The whole of it is one view of one group, at one revision or one vector, however
 takes. Over several groups it is merged in key order, and shows each group at an instant of
 its own.
 Where --limit ends a scan of one group, it says how to go on with --page: on the same view,
-which the node keeps for a minute.`,
+which the node keeps for a minute. A scan of several groups says with which key the rest
+begins; --group gives each of them pages.`,
 		Example: `  kvctl scan orders --prefix 2026- --limit 100
   kvctl scan orders/k100 --to k200 --keys-only
   kvctl scan orders --count -o json`,
@@ -246,7 +247,7 @@ func (s *scan) end(end *scanEnd, err error) error {
 		a.progress("there is more: the same command, with --page %s", end.Next)
 	}
 	if err == nil && end.More != "" && a.output != "json" {
-		a.progress("there is more, beginning with %s", shown([]byte(end.More)))
+		a.progress("there is more, beginning with %s; pages of one view are of one group: --group N, or a --prefix with a {tag}", shown([]byte(end.More)))
 	}
 	if s.explain && a.output != "json" {
 		fmt.Fprintln(a.err, end.explain())
