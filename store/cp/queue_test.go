@@ -50,8 +50,10 @@ func TestQueueForTheLogIsBoundedByCountAndByBytes(t *testing.T) {
 				if refused() {
 					t.Errorf("refused behind %d", limit.waits-1)
 				}
-				if !refused() || !refused() {
-					t.Errorf("taken behind %d", limit.waits)
+				for range 2 { // a refusal takes no room
+					if !refused() {
+						t.Errorf("taken behind %d", limit.waits)
+					}
 				}
 				if batch, _ := r.gather(<-r.queue); len(batch) == 0 {
 					t.Error("the log found nothing")
