@@ -14,7 +14,7 @@ func TestBudgetIsAShareOfTheCalls(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 			b.calls.Add(1)
 			for range 3 {
-				if b.retry() {
+				if b.retry(false) {
 					retries++
 				}
 			}
@@ -33,7 +33,7 @@ func TestBudgetIsSavedUpToALimit(t *testing.T) {
 		b := newBudget(0.2)
 		b.calls.Add(1_000_000)
 		for i := range savings + 1 {
-			if got := b.retry(); got != (i < savings) {
+			if got := b.retry(false); got != (i < savings) {
 				t.Fatalf("retry %d: %v", i, got)
 			}
 		}
@@ -46,14 +46,14 @@ func TestBudgetTrickles(t *testing.T) {
 		b, retries := newBudget(0.2), 0
 		for range 600 { // a minute
 			time.Sleep(100 * time.Millisecond)
-			if b.retry() {
+			if b.retry(false) {
 				retries++
 			}
 		}
 		if retries < credit+55 || retries > credit+60 {
 			t.Errorf("%d retries in a minute without calls", retries)
 		}
-		if newBudget(-1).retry() {
+		if newBudget(-1).retry(false) {
 			t.Error("a client that may not retry does")
 		}
 	})

@@ -25,6 +25,7 @@ type call struct {
 	toLeader bool // the leader serves it best
 	effect   effect
 	pick     func(route []string) []string // changes the order of the members, or who is asked at all; nil: as it is
+	hosts    *hosts                        // who has served such calls where others could not; nil: nobody can say
 	// send hands the operation to a node. Only if that answered is the error, or
 	// the lack of one, what the node said.
 	send func(ctx context.Context, cc *conn, retry bool) (reach, error)
@@ -51,6 +52,7 @@ type call struct {
 	waits int
 	wait  time.Duration // the last of them, as it was drawn
 	delay time.Duration
+	began time.Time // the current attempt, or the last
 }
 
 // effect is what an operation leaves behind, and so where it may be sent again
@@ -118,6 +120,7 @@ func (k *call) attempt(ctx context.Context) {
 	part, cancel := share(inner)
 	defer cancel()
 	began, came := time.Now(), unsent
+	k.began = began
 	cc, err := k.c.conns.ready(part, endpoint{node: k.node})
 	if err == nil {
 		if k.effect == atNode || k.effect == unnamed || k.sent+1 == k.c.cfg.Attempts {
@@ -157,7 +160,7 @@ func verdictOf(ctx context.Context, began time.Time) verdict {
 
 func (k *call) judge(ctx context.Context, came reach, err error) {
 	if told := k.c.cfg.Observe.Attempt; told != nil {
-		told(AttemptEvent{k.op, k.keyspace.Name, k.node, k.failureOf(err)})
+		told(AttemptEvent{k.op, k.keyspace.Name, k.node, k.failureOf(err), time.Since(k.began)})
 	}
 	if came != unsent {
 		k.sent++
@@ -171,7 +174,16 @@ func (k *call) judge(ctx context.Context, came reach, err error) {
 		k.refused(ctx, store.AsError(err))
 	default:
 		k.last = nil
+		if k.said != nil && k.hosts != nil {
+			k.hosts.served(k.group, k.node)
+		}
 	}
+}
+
+// turnsAway reports whether a replica said that it cannot serve the level, or the session,
+// which says nothing about its node.
+func turnsAway(e *store.Error) bool {
+	return e.Code == store.TooStale || e.Code == store.SessionUnreachable
 }
 
 // bound reports whether only the node of the last attempt may be asked again.
@@ -255,13 +267,16 @@ func (k *call) plan(ctx context.Context) {
 	if len(k.tried) > 0 {
 		k.keyspace = k.c.renew(ctx, k.keyspace)
 	}
-	leader := ""
-	if k.toLeader {
-		leader = k.c.router.leader(k.group)
+	first := ""
+	switch {
+	case k.toLeader:
+		first = k.c.router.leader(k.group)
+	case k.hosts != nil:
+		first = k.hosts.host(k.group)
 	}
 	k.tried = k.tried[:0]
 	var due []string
-	k.route, due = k.c.router.order(k.keyspace.Members(k.group.Shard), leader)
+	k.route, due = k.c.router.order(k.keyspace.Members(k.group.Shard), first)
 	k.c.probe(ctx, due)
 	if k.pick != nil {
 		k.route = k.pick(k.route)
@@ -290,10 +305,10 @@ func (k *call) refused(ctx context.Context, err *store.Error) {
 	// attempt, which may still be under way to it.
 	lost := err.Code == store.Unknown && k.bound()
 	k.maybe = k.maybe || k.effect != none && err.MaybeApplied()
-	switch err.Code {
-	case store.TooStale, store.SessionUnreachable:
+	switch {
+	case turnsAway(err):
 		k.said = err
-	case store.Unavailable, store.NotLeader:
+	case err.Code == store.Unavailable || err.Code == store.NotLeader:
 		k.c.renewSoon(ctx)
 	}
 	switch {
@@ -335,7 +350,7 @@ func (k *call) goOn(ctx context.Context, retryable, atOnce bool) {
 		return
 	}
 	if k.sent > k.paid { // what nobody took up costs nobody anything
-		allowed := k.c.budget.retry()
+		allowed := k.c.budget.retry(turnsAway(k.last))
 		tell(k.c.cfg.Observe.Retry, RetryEvent{k.op, k.keyspace.Name, k.delay, !allowed})
 		if !allowed {
 			k.noteWait(ctx, "retry refused by the budget")

@@ -70,7 +70,7 @@ func (c *Client) readShared(ctx context.Context, ks shard.Keyspace, group store.
 	for {
 		f, mine := c.flights.join(key, began, q)
 		if mine {
-			page, err := c.readOne(ctx, ks, group, q, tok)
+			page, err := c.readOne(ctx, ks, group, q, tok, s)
 			c.flights.land(key, f, page, err)
 			return page, err
 		}
@@ -87,7 +87,7 @@ func (c *Client) readShared(ctx context.Context, ks shard.Keyspace, group store.
 			c.noteKind(ctx, "joined", "an identical read")
 			return cloned(f.page), nil
 		case f.err == nil || !store.AsError(f.err).Retryable():
-			return c.readOne(ctx, ks, group, q, tok)
+			return c.readOne(ctx, ks, group, q, tok, s)
 		}
 		// What has failed may be due to who made the call. One of us makes another.
 	}

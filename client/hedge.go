@@ -57,19 +57,19 @@ func newHedges(h Hedge) map[store.Level]failsafe.Executor[raced] {
 }
 
 // readHedged is readCall, or two of them.
-func (c *Client) readHedged(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte) (store.Page, error) {
+func (c *Client) readHedged(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte, h *hosts) (store.Page, error) {
 	var sent atomic.Bool
 	r, err := c.hedges[q.Level.Or(ks.Mode)].WithContext(ctx).GetWithExecution(func(e failsafe.Execution[raced]) (raced, error) {
 		if !e.IsHedge() {
-			page, err := c.readCall(e.Context(), ks, group, q, tok, false)
+			page, err := c.readCall(e.Context(), ks, group, q, tok, h, false)
 			return raced{page: page, err: err}, nil
 		}
-		if !c.budget.retry() {
+		if !c.budget.retry(false) {
 			return raced{err: store.Overloaded, second: true}, nil
 		}
 		sent.Store(true)
 		c.noteKind(ctx, "hedge", "a second read")
-		page, err := c.readCall(e.Context(), ks, group, q, tok, true)
+		page, err := c.readCall(e.Context(), ks, group, q, tok, h, true)
 		return raced{page, err, true}, nil
 	})
 	if sent.Load() {

@@ -273,7 +273,7 @@ func (c *Client) read(ctx context.Context, ks shard.Keyspace, group store.GroupI
 	if c.shared(q) {
 		page, err = c.readShared(ctx, ks, group, q, s, tok)
 	} else {
-		page, err = c.readOne(ctx, ks, group, q, tok)
+		page, err = c.readOne(ctx, ks, group, q, tok, s)
 	}
 	if err != nil {
 		return store.Page{}, err
@@ -282,17 +282,29 @@ func (c *Client) read(ctx context.Context, ks shard.Keyspace, group store.GroupI
 	return page, s.read(t, answer{group, page.Entry, page.Deps, tok, q.Level})
 }
 
-func (c *Client) readOne(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte) (store.Page, error) {
+func (c *Client) readOne(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte, s *Session) (store.Page, error) {
 	if c.hedges != nil && !q.Scan() {
-		return c.readHedged(ctx, ks, group, q, tok)
+		return c.readHedged(ctx, ks, group, q, tok, c.hostsOf(q, s))
 	}
-	return c.readCall(ctx, ks, group, q, tok, false)
+	return c.readCall(ctx, ks, group, q, tok, c.hostsOf(q, s), false)
+}
+
+// hostsOf is who knows where such a read is served: the same bound by the same nodes for
+// everybody, what a session has seen by others for each.
+func (c *Client) hostsOf(q store.Query, s *Session) *hosts {
+	switch q.Level {
+	case store.Bounded:
+		return &c.router.hosts
+	case store.Eventual:
+		return nil // nobody turns it away
+	}
+	return &s.hosts
 }
 
 // readCall is one call; a second one makes one attempt, where the first has not begun.
-func (c *Client) readCall(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte, second bool) (page store.Page, err error) {
+func (c *Client) readCall(ctx context.Context, ks shard.Keyspace, group store.GroupID, q store.Query, tok []byte, h *hosts, second bool) (page store.Page, err error) {
 	level := q.Level.Or(ks.Mode)
-	k := &call{c: c, op: opOf(q), keyspace: ks, group: group, toLeader: ledBest(level, ks.Mode)}
+	k := &call{c: c, op: opOf(q), keyspace: ks, group: group, hosts: h, toLeader: ledBest(level, ks.Mode)}
 	c.noteLevel(ctx, level)
 	if k.second = second; second {
 		k.pick = others
@@ -323,7 +335,7 @@ func (c *Client) write(ctx context.Context, ks shard.Keyspace, group store.Group
 	if err != nil {
 		return result, err
 	}
-	k := &call{c: c, op: cmd.Name(), keyspace: ks, group: group, effect: atNode}
+	k := &call{c: c, op: cmd.Name(), keyspace: ks, group: group, effect: atNode, hosts: &s.hosts}
 	open := randomSession
 	if ks.Mode == store.CP {
 		k.effect, k.toLeader = named, true

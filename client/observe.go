@@ -43,6 +43,7 @@ type CallEvent struct {
 type AttemptEvent struct {
 	Op, Keyspace, Node string
 	Failure            FailureKind // "" if it succeeded
+	Took               time.Duration
 }
 
 // FailureKind is what a failed attempt means to the client.

@@ -23,6 +23,7 @@ type router struct {
 	newPeer func(node string) *peer
 
 	bulkhead Bulkhead
+	hosts    hosts // of bounded reads
 
 	mu       sync.Mutex
 	topology shard.Topology

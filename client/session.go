@@ -14,6 +14,8 @@ import (
 // their level asks. It is safe for concurrent use, but concurrent calls are not
 // ordered among themselves.
 type Session struct {
+	hosts hosts
+
 	mu  sync.Mutex
 	tok token.Token
 }
