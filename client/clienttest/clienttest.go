@@ -125,7 +125,12 @@ func (c *Cluster) At(node string) *client.Client {
 
 // Config is how to open a client of the cluster: for an application that opens its own.
 // Who opens one closes it before the test ends.
-func (c *Cluster) Config() client.Config { return c.nodes.Outside() }
+func (c *Cluster) Config() client.Config {
+	c.t.Helper()
+	cfg, err := c.nodes.Outside()
+	c.must(err)
+	return cfg
+}
 
 // must fails the test.
 func (c *Cluster) must(err error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,7 +42,11 @@ type bench struct {
 	time     time.Duration
 	page     string // file of the page; empty: none is written
 
-	conns []*client.Client
+	near   string // node that the connections prefer
+	events bool   // breakers are told of as they change
+
+	conns    []*client.Client
+	breakers *breakers
 }
 
 func (a *app) benchCommand() *cobra.Command {
@@ -62,11 +67,16 @@ or these clients, can do.
 
 The operations: mix, reads and writes as --mix says; get; put; incr; txn, one comparison and
 two writes at one revision; scan, a page of a hundred keys; watch, from a put until its
-change has come back to a watch of its key.`,
+change has come back to a watch of its key.
+
+The clients share a few connections, each with circuit breakers of its own. How those change
+is in the result as breakers, and told at once with --events: what came to the node in the
+state that has ended, and what went elsewhere.`,
 		Example: `  kvctl bench orders --level strong,causal,bounded:2s --mix r100
   kvctl bench orders --op txn --clients 16 --time 30s
   kvctl bench orders --rate 2000 --level strong,eventual --html bench.html
-  kvctl bench carts --mix w100 -o json`,
+  kvctl bench carts --mix w100 -o json
+  kvctl bench carts --level eventual --near n1 --events --time 1m`,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			b.keyspace = args[0]
 			if b.load.op != opMix && cmd.Flags().Changed("mix") {
@@ -93,9 +103,12 @@ change has come back to a watch of its key.`,
 	f.StringVar(&b.load.mix, "mix", "r90w10", "percent of reads and writes: r90w10, r100, w100")
 	f.StringSliceVar(&levels, "level", []string{""}, "levels of the reads, one run for each (default: the keyspace's)")
 	f.DurationVar(&b.time, "time", 10*time.Second, "how long each run counts")
+	f.StringVar(&b.near, "near", "", "node that is asked first where it holds what is asked for")
+	f.BoolVar(&b.events, "events", false, "tell on stderr how circuit breakers change")
 	f.StringVar(&b.page, "html", "", "file for a page with the runs in pictures, side by side")
 	a.complete(cmd, "op", func(context.Context) []string { return benchOps })
 	a.complete(cmd, "level", levelWords)
+	a.complete(cmd, "near", a.nodeNames)
 	cmd.ValidArgsFunction = a.keyspaceFirst("")
 	return cmd
 }
@@ -143,6 +156,11 @@ func parseMix(mix string) (reads int, err error) {
 }
 
 func (a *app) bench(ctx context.Context, c localcluster.Cluster, b bench, levels []string) error {
+	b.breakers = newBreakers(func(c breakerChange) {
+		if b.events {
+			a.progress("%v", c)
+		}
+	})
 	if err := b.open(ctx, c); err != nil {
 		return err
 	}
@@ -178,7 +196,7 @@ func (a *app) bench(ctx context.Context, c localcluster.Cluster, b bench, levels
 	if err := b.write(runs); err != nil {
 		return err
 	}
-	return a.show(map[string]any{"runs": runs}, func() { a.benchTable(runs) })
+	return a.show(map[string]any{"runs": runs, "breakers": b.breakers.kept()}, func() { a.benchTable(runs) })
 }
 
 func (b *bench) open(ctx context.Context, c localcluster.Cluster) error {
@@ -186,8 +204,16 @@ func (b *bench) open(ctx context.Context, c localcluster.Cluster) error {
 	if _, err := rand.Read(b.load.value); err != nil {
 		return err
 	}
-	for range min(benchConns, b.clients) {
-		conn, err := c.Client(ctx, "")
+	cfg, err := c.Outside()
+	if err != nil {
+		return err
+	}
+	if cfg.Near = b.near; b.near != "" && !slices.Contains(c.Nodes(), b.near) {
+		return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("--near: there is no node %.60q", b.near), Try: "kvctl node list"}
+	}
+	for i := range min(benchConns, b.clients) {
+		cfg.Observe = b.breakers.observe(i + 1)
+		conn, err := client.Open(ctx, cfg)
 		if err != nil {
 			b.close()
 			return err

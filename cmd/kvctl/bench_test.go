@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/dialkv/dialkv/client"
 	"github.com/dialkv/dialkv/internal/link/linktest"
 	"github.com/dialkv/dialkv/store"
 )
@@ -140,6 +142,39 @@ func TestPageOfABench(t *testing.T) {
 		b.page = filepath.Join(t.TempDir(), "no", "such", "bench.html")
 		if err := b.write([]benchRun{run}); !errors.Is(err, store.Invalid) {
 			t.Errorf("a page that cannot be written: %v", err)
+		}
+	})
+}
+
+// An attempt that was under way when a breaker changed belongs to what was before.
+func TestAttemptsAreCountedInTheStateInWhichTheyBegan(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		var told []string
+		b := newBreakers(func(c breakerChange) { told = append(told, c.String()) })
+		o := b.observe(2)
+		attempt := func(node string, took time.Duration, failure client.FailureKind) {
+			o.Attempt(client.AttemptEvent{Node: node, Took: took, Failure: failure})
+		}
+		change := func(from, to client.CircuitState) { o.Breaker(client.BreakerEvent{Node: "n1", From: from, To: to}) }
+		<-time.After(time.Second)
+		attempt("n1", time.Millisecond, "")
+		attempt("n1", time.Millisecond, client.Definite)
+		attempt("n1", time.Second, client.Transient)
+		attempt("n2", time.Millisecond, "")
+		change(client.CircuitClosed, client.CircuitOpen)
+		<-time.After(100 * time.Millisecond)
+		attempt("n1", 700*time.Millisecond, client.Transient)
+		attempt("n2", time.Millisecond, "")
+		attempt("n3", time.Millisecond, "")
+		change(client.CircuitOpen, client.CircuitHalfOpen)
+		change(client.CircuitHalfOpen, client.CircuitClosed)
+		want := []string{
+			"  1.0 s  connection 2, breaker of n1: closed to open, 1 of 3 attempts failed",
+			"  1.1 s  connection 2, breaker of n1: open to half-open, it was asked 0 times and others 2 times",
+			"  1.1 s  connection 2, breaker of n1: half-open to closed, as probes decided",
+		}
+		if !slices.Equal(told, want) || len(b.kept()) != 3 || b.kept()[1].Elsewhere != 2 {
+			t.Errorf("%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
 		}
 	})
 }

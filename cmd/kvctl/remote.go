@@ -67,6 +67,8 @@ func (r *remote) Nodes() []string {
 	return names
 }
 
+func (r *remote) Outside() (client.Config, error) { return client.Config{Seeds: r.seeds}, nil }
+
 func (r *remote) Client(ctx context.Context, at string) (*client.Client, error) {
 	return client.Open(ctx, client.Config{Seeds: r.seeds, At: at})
 }

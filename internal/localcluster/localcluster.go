@@ -19,6 +19,8 @@ type Cluster interface {
 	// Client returns a client that enters at the named node or, if at is empty,
 	// finds its own way. The caller closes it.
 	Client(ctx context.Context, at string) (*client.Client, error)
+	// Outside is how a client finds the cluster that is opened by the caller.
+	Outside() (client.Config, error)
 	// Admin is the admin API of a node. The cluster owns the connection, which no
 	// fault cuts.
 	Admin(name string) (kvpb.AdminClient, error)

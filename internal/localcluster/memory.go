@@ -218,17 +218,20 @@ func (m *Memory) Client(ctx context.Context, at string) (*client.Client, error) 
 		_, err := m.get(at)
 		return nil, err
 	}
-	cfg := m.Outside()
+	cfg, err := m.Outside()
+	if err != nil {
+		return nil, err
+	}
 	cfg.At = at
 	return client.Open(ctx, cfg)
 }
 
 // Outside is how a client finds the cluster that stands outside of the nodes' network.
-func (m *Memory) Outside() client.Config {
+func (m *Memory) Outside() (client.Config, error) {
 	return client.Config{
 		Seeds: m.Nodes(),
 		Dial:  func(ctx context.Context, _, addr string) (net.Conn, error) { return m.net.DialClient(ctx, addr) },
-	}
+	}, nil
 }
 
 // Admin is the admin API of a node that runs.

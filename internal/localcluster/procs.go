@@ -69,6 +69,19 @@ func (p *Procs) Log(name string) (string, error) {
 	return e.log(name), nil
 }
 
+// Outside is how a client over TCP finds the cluster.
+func (p *Procs) Outside() (client.Config, error) {
+	e, err := p.Entry()
+	if err != nil {
+		return client.Config{}, err
+	}
+	var seeds []string
+	for _, n := range e.Nodes {
+		seeds = append(seeds, n.Listen)
+	}
+	return client.Config{Seeds: seeds}, nil
+}
+
 // Client returns a client over TCP.
 func (p *Procs) Client(ctx context.Context, at string) (*client.Client, error) {
 	e, err := p.Entry()
