@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/store"
 )
@@ -313,4 +315,28 @@ func TestConfigIsChecked(t *testing.T) {
 	if !errors.Is(err, store.Invalid) {
 		t.Errorf("the error is %v", err)
 	}
+}
+
+// A node asks its replicas from time to time what they depend on, also one that was just
+// opened.
+func TestReplicaThatDoesNotRunYetDependsOnNothing(t *testing.T) {
+	run(t, 1, Config{}, func(w *world) {
+		e, err := openEngine(vfs.NewMem())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := w.cfg
+		cfg.Node, cfg.Placement, cfg.Engine, cfg.Peers = "n1", w.placed, e, peersOf{w, "n1"}
+		cfg.Group, cfg.Clock = store.GroupID{Keyspace: 8}, time.Now
+		r, err := Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if deps := r.Deps(); !deps.Empty() {
+			t.Errorf("it depends on %v", deps)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -35,13 +35,12 @@ func (v *view) sign(page *store.Page, found bool) {
 }
 
 // Deps is what the group's writes depend on in other groups, as far as this replica
-// knows.
+// knows: nothing while it has not begun to run.
 func (r *Replica) Deps() token.Deps {
-	v, _, err := r.views.acquire()
-	if err != nil {
+	v, _, err := r.views.latest()
+	if err != nil || v == nil {
 		return token.Deps{}
 	}
-	defer r.views.release(v)
 	return v.deps
 }
 
