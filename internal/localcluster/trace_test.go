@@ -44,7 +44,10 @@ func tracedCluster(t *testing.T) traced {
 // open opens a client, of a traced application or of another.
 func (c traced) open(t *testing.T, by trace.TracerProvider, change func(*client.Config)) *client.Client {
 	t.Helper()
-	cfg := c.Outside()
+	cfg, err := c.Outside()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg.TracerProvider = by
 	if change != nil {
 		change(&cfg)

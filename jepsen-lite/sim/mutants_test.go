@@ -83,7 +83,7 @@ var table = []planted{
 	{"M11", plan{Workload: "roaming", Faults: []string{"away"}, Length: 2 * time.Minute, Short: true}, []string{"causal", "convergence"}},
 	// A crash takes what peers have: the dots are given to other writes.
 	{"M12", plan{Workload: "roaming", Faults: []string{"kill"}, Length: 2 * time.Minute, OS: true}, []string{"versions", "convergence"}},
-	{"M13", plan{Workload: "roaming", Faults: []string{"partition"}, Length: time.Minute}, []string{"durability", "causal"}},
+	{"M13", plan{Workload: "roaming", Faults: []string{"partition"}, Length: 2 * time.Minute}, []string{"durability", "causal"}},
 	// Two nodes must write a key in the same millisecond.
 	{"M14", plan{Workload: "roaming", Faults: []string{"partition"}, Length: 4 * time.Minute, Rate: 400}, []string{"convergence", "causal-convergence"}},
 	{"M16", plan{Workload: "roaming", Faults: []string{"away"}, Length: 2 * time.Minute, Short: true}, []string{"convergence"}},
