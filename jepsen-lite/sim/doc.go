@@ -3,7 +3,7 @@
 // of cuts, crashes and heals take seconds. It holds tests only.
 //
 //	go test ./jepsen-lite/sim -run Sim -v                       # three virtual minutes of each workload
-//	go test ./jepsen-lite/sim -run Sim/watch -sim.hours=2 -sim.faults=partition,membership -timeout 30m
+//	go test ./jepsen-lite/sim -run 'Sim/^watch$' -sim.hours=2 -sim.faults=partition,membership -timeout 30m
 //	go test -tags mutants ./jepsen-lite/sim -run Mutants -v     # every planted bug, once
 //	go test -tags mutants ./jepsen-lite/sim -run Mutants -sim.seeds=20 -timeout 2h
 //

@@ -3,7 +3,9 @@ package sim_test
 import (
 	"context"
 	"flag"
+	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 )
 
 var (
-	hours  = flag.Float64("sim.hours", defaultHours, "virtual hours of each run")
+	hours  = flag.Float64("sim.hours", defaultHours, "virtual hours with each workload, in runs of half an hour at most")
 	faults = flag.String("sim.faults", "partition,kill", "what happens to the nodes meanwhile, as kvctl check run --nemesis takes it")
 	rate   = flag.Float64("sim.rate", defaultRate, "operations each virtual second")
 	seed   = flag.Int64("sim.seed", 1, "seed of the first run")
@@ -147,30 +149,61 @@ func minutesOn(t *testing.T, durability store.Durability, workloads []string, fa
 	}
 }
 
+// longest is the virtual length of one run: its history is still judged in seconds, and a
+// seed that fails is run again in a minute.
+const longest = 30 * time.Minute
+
 // TestSim keeps five production nodes under cuts and crashes for some virtual minutes
-// with each workload, and has the history judged.
+// with each workload, and has the history judged. Hours are many runs, each with a seed of
+// its own, which gives it again, as many at a time as there are processors.
 func TestSim(t *testing.T) {
 	what, err := nemesis.Parse(*faults)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, name := range workload.Names {
+	total := time.Duration(*hours * float64(time.Hour))
+	runs := int((total + longest - 1) / longest)
+	for _, name := range workload.Names {
 		t.Run(name, func(t *testing.T) {
-			length := time.Duration(*hours * float64(time.Hour))
-			began := time.Now()
-			o := scenario.Options{
-				Load:   workload.Config{Workload: name, Duration: length, Rate: *rate, Seed: *seed + int64(i)},
-				Faults: what,
-			}
-			recording := record(t, o, world{latency: time.Millisecond, logs: short})
-			ran := time.Since(began)
-			outcome := judge(t, recording)
-			t.Logf("seed %d: %v of virtual time in %v, %.0f ×; judged in %v; %d operations, %d faults",
-				o.Load.Seed, length, ran.Round(time.Millisecond), length.Seconds()/ran.Seconds(),
-				(time.Since(began) - ran).Round(time.Millisecond), outcome.Load.OK+outcome.Load.Failed+outcome.Load.Unknown, len(outcome.Faults))
-			if outcome.Verdict != check.Pass {
-				t.Errorf("verdict %s", outcome.Verdict)
-			}
+			sum, began := new(tally), time.Now()
+			t.Run("runs", func(t *testing.T) {
+				for n := range runs {
+					o := scenario.Options{
+						Load:   workload.Config{Workload: name, Rate: *rate, Duration: total / time.Duration(runs), Seed: *seed + int64(n)},
+						Faults: what,
+					}
+					t.Run(fmt.Sprint("seed ", o.Load.Seed), func(t *testing.T) {
+						t.Parallel()
+						sum.add(pass(t, o))
+					})
+				}
+			})
+			t.Logf("%d runs, %v of virtual time in %v, %.0f ×; %d operations, %d faults", runs, total, time.Since(began).Round(time.Second),
+				total.Seconds()/time.Since(began).Seconds(), sum.operations.Load(), sum.faults.Load())
 		})
 	}
+}
+
+// tally adds up what several runs did.
+type tally struct{ operations, faults atomic.Int64 }
+
+func (s *tally) add(o scenario.Outcome) {
+	s.operations.Add(int64(o.Load.OK + o.Load.Failed + o.Load.Unknown))
+	s.faults.Add(int64(len(o.Faults)))
+}
+
+// pass records a run, and wants its history to pass.
+func pass(t *testing.T, o scenario.Options) scenario.Outcome {
+	t.Helper()
+	began := time.Now()
+	recording := record(t, o, world{latency: time.Millisecond, logs: short})
+	ran := time.Since(began)
+	outcome := judge(t, recording)
+	t.Logf("seed %d: %v of virtual time in %v, %.0f ×; judged in %v; %d operations, %d faults",
+		o.Load.Seed, o.Load.Duration, ran.Round(time.Millisecond), o.Load.Duration.Seconds()/ran.Seconds(),
+		(time.Since(began) - ran).Round(time.Millisecond), outcome.Load.OK+outcome.Load.Failed+outcome.Load.Unknown, len(outcome.Faults))
+	if outcome.Verdict != check.Pass {
+		t.Errorf("verdict %s", outcome.Verdict)
+	}
+	return outcome
 }
