@@ -72,3 +72,16 @@ func (l *listener) put(ctx context.Context, c net.Conn) error {
 		return context.Cause(ctx)
 	}
 }
+
+// offer is put without waiting; it reports whether there was room.
+func (l *listener) offer(c net.Conn) bool {
+	if l.closed() {
+		return false
+	}
+	select {
+	case l.queue <- c:
+		return true
+	default:
+		return false
+	}
+}

@@ -184,6 +184,21 @@ func (p *pipe) put(b []byte, v, back Verdict) (int, error) {
 	return n, nil
 }
 
+// offer queues all of b, which becomes the pipe's, or nothing of it: then there is no
+// room now. What nobody will read is taken, too.
+func (p *pipe) offer(b []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case len(b) == 0 || p.gone || p.broken || p.shut:
+		return true
+	case p.size+len(b) > window:
+		return false
+	}
+	p.push(chunk{data: b, at: time.Now()}, len(b))
+	return true
+}
+
 func (p *pipe) push(c chunk, n int) {
 	p.queue = append(p.queue, c)
 	p.size += n

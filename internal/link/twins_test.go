@@ -13,9 +13,9 @@ import (
 	"github.com/dialkv/dialkv/store"
 )
 
-// onEachCluster is onEach with nodes of a cluster, of which each began at 10.
+// onEachCluster is onBoth with nodes of a cluster, of which each began at 10.
 func onEachCluster(t *testing.T, test func(t *testing.T, s *stage)) {
-	onEach(t, func(t *testing.T, s *stage) {
+	onBoth(t, func(t *testing.T, s *stage) {
 		for _, e := range s.nodes {
 			s.introduce(e, 10)
 		}

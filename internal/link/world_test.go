@@ -23,8 +23,15 @@ type stage struct {
 	nodes  map[string]*Endpoint
 }
 
-// onEach runs the same test in memory, in a bubble, and on real sockets, outside one.
+// onEach runs the same test in every world: in memory and in messages, in a bubble, and on
+// real sockets, outside one.
 func onEach(t *testing.T, test func(t *testing.T, s *stage)) {
+	onBoth(t, test)
+	t.Run("carried", func(t *testing.T) { onMessages(t, &messages{latency: time.Millisecond}, test) })
+}
+
+// onBoth runs it where doors tell which process is there.
+func onBoth(t *testing.T, test func(t *testing.T, s *stage)) {
 	t.Run("memory", func(t *testing.T) {
 		linktest.Bubble(t, func(t *testing.T) {
 			run(t, memoryStage(t, NetworkConfig{Seed: 1, Latency: time.Millisecond}), test)
