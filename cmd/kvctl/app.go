@@ -137,7 +137,7 @@ func (a *app) root() *cobra.Command {
 		root.CompletionOptions.DisableDefaultCmd = true
 		return root
 	}
-	root.AddCommand(a.demoCommand(), a.clusterCommand(), a.useCommand(), a.checkCommand(), a.versionCommand(), a.runNodeCommand())
+	root.AddCommand(a.demoCommand(), a.clusterCommand(), a.useCommand(), a.checkCommand(), a.maelstromCommand(), a.versionCommand(), a.runNodeCommand())
 	return root
 }
 

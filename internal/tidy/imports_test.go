@@ -19,7 +19,7 @@ var floors = [][]string{
 	3: {"client", "internal/rpc", "internal/catalog", "internal/telemetry"},
 	4: {"internal/front", "web", "client/sessionhttp", "client/sessiongrpc", "client/clientprom"},
 	5: {"internal/nodeflags", "internal/node"},
-	6: {"internal/localcluster", "jepsen-lite/workload", "jepsen-lite/nemesis"},
+	6: {"internal/localcluster", "internal/maelstrom", "jepsen-lite/workload", "jepsen-lite/nemesis"},
 	7: {"client/clienttest", "jepsen-lite/scenario"},
 	8: {"cmd/kvnode", "cmd/kvctl", "examples/*", "jepsen-lite/sim", "internal/tidy"},
 }
