@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -34,6 +35,7 @@ func params(t *testing.T, dir string) testscript.Params {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("KV_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("HISTORIES", histories)
+			env.Setenv("PROGRAM", os.Args[0]) // a file that is no text
 			env.Setenv("NO_COLOR", "1")
 			env.Defer(func() { endAll(t, env.Getenv) })
 			return nil

@@ -234,3 +234,12 @@ func (p Process) signal(sig syscall.Signal) error {
 	}
 	return err
 }
+
+// refused is the error of a signal that was not sent. The process goes on.
+func (p Process) refused(sig syscall.Signal, err error) error {
+	e := &store.Error{Code: store.Unknown, Node: p.ID, Msg: fmt.Sprintf("process %d could not be sent the signal %q", p.PID, sig), Cause: err}
+	if errors.Is(err, os.ErrPermission) {
+		e.Code, e.Try = store.Denied, "the user that started the cluster, or a cluster of your own: kvctl cluster start"
+	}
+	return e
+}

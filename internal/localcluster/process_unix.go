@@ -86,7 +86,7 @@ func (p Process) send(sig syscall.Signal) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return true, fmt.Errorf("localcluster: %s: %w", p.ID, err)
+		return true, p.refused(sig, err)
 	}
 	return true, nil
 }
