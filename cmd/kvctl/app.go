@@ -137,7 +137,7 @@ func (a *app) root() *cobra.Command {
 		root.CompletionOptions.DisableDefaultCmd = true
 		return root
 	}
-	root.AddCommand(a.demoCommand(), a.clusterCommand(), a.useCommand(), a.checkCommand(), a.maelstromCommand(), a.versionCommand(), a.runNodeCommand())
+	root.AddCommand(a.topCommand(), a.demoCommand(), a.clusterCommand(), a.useCommand(), a.checkCommand(), a.maelstromCommand(), a.versionCommand(), a.runNodeCommand())
 	return root
 }
 
@@ -215,21 +215,30 @@ func (a *app) procs(own string) (*localcluster.Procs, error) {
 
 // with runs do on the cluster that is meant.
 func (a *app) with(do func(localcluster.Cluster) error) error {
+	c, release, err := a.open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(c), release())
+}
+
+// open opens the cluster that is meant. The caller releases it.
+func (a *app) open() (c localcluster.Cluster, release func() error, err error) {
 	if a.shell != nil {
-		return do(a.shell)
+		return a.shell, func() error { return nil }, nil // the demo closes it
 	}
 	if len(a.seeds) > 0 {
 		r, err := a.remote()
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		return errors.Join(do(r), r.Release())
+		return r, r.Release, nil
 	}
 	p, err := a.procs("")
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	return errors.Join(do(p), p.Release())
+	return p, p.Release, nil
 }
 
 // client runs do with a client of the cluster that is meant, which enters at a node or,

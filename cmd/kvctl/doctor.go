@@ -116,9 +116,16 @@ func readMetrics(ctx context.Context, addr string) (metrics, error) {
 }
 
 // sum adds up what there is of a name.
-func (m metrics) sum(name string) (sum float64) {
+func (m metrics) sum(name string) float64 { return m.where(name, anyMetric) }
+
+func anyMetric(*dto.Metric) bool { return true }
+
+// where adds up what there is of a name among those that keep wants.
+func (m metrics) where(name string, keep func(*dto.Metric) bool) (sum float64) {
 	for _, x := range m[name].GetMetric() {
-		sum += value(x)
+		if keep(x) {
+			sum += value(x)
+		}
 	}
 	return sum
 }

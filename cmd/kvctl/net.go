@@ -200,20 +200,24 @@ func faults(ctx context.Context, c localcluster.Cluster) ([]link.Rule, error) {
 		if err != nil {
 			continue
 		}
-		var rules []link.Rule
-		for _, r := range f.GetRules() {
-			action, err := link.ParseAction(r.GetAction())
-			if err != nil {
-				return nil, err
-			}
-			rules = append(rules, link.Rule{
-				From: r.GetFrom(), To: r.GetTo(), Action: action,
-				Delay: time.Duration(r.GetDelayNs()), Jitter: time.Duration(r.GetJitterNs()), Loss: r.GetLoss(),
-			})
-		}
-		return rules, nil
+		return rulesOf(f)
 	}
 	return nil, &store.Error{Code: store.Unavailable, Msg: "no node answers"}
+}
+
+// rulesOf are the rules that a node has.
+func rulesOf(f *kvpb.FaultsResponse) (rules []link.Rule, err error) {
+	for _, r := range f.GetRules() {
+		action, err := link.ParseAction(r.GetAction())
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, link.Rule{
+			From: r.GetFrom(), To: r.GetTo(), Action: action,
+			Delay: time.Duration(r.GetDelayNs()), Jitter: time.Duration(r.GetJitterNs()), Loss: r.GetLoss(),
+		})
+	}
+	return rules, nil
 }
 
 // ruleJSON is a rule in -o json.

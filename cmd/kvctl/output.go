@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"strings"
@@ -127,8 +128,10 @@ func (a *app) show(v any, table func()) error {
 }
 
 // table prints rows in columns; the first is the header.
-func (a *app) table(rows [][]string) {
-	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
+func (a *app) table(rows [][]string) { tabulate(a.out, rows) }
+
+func tabulate(out io.Writer, rows [][]string) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintln(w, strings.TrimRight(strings.Join(row, "\t"), "\t"))
 	}
@@ -145,7 +148,7 @@ func (a *app) green(s string) string { return a.colour("32", s) }
 
 // colour is for terminals of people who have not asked for none.
 func (a *app) colour(code, s string) string {
-	if a.getenv("NO_COLOR") != "" || !terminal(a.out) || !terminal(a.err) {
+	if code == "" || a.getenv("NO_COLOR") != "" || !terminal(a.out) || !terminal(a.err) {
 		return s
 	}
 	return "\x1b[" + code + "m" + s + "\x1b[0m"

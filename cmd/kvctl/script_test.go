@@ -146,6 +146,7 @@ func TestBadInputIsStatus2(t *testing.T) {
 		"check run -w nonsense", "check run --nemesis flood-of-frogs", "check run --world sim", "check run --nodes 99", "check run --clients 1", "check run --time 0.1s",
 		"check replay", "check replay nosuch.jsonl", "bench", "bench b --mix r50", "bench b --clients 0", "bench b --time 0s", "bench b --level fast",
 		"explain", "explain best", "explain default", "demo -n 2", "demo extra", "version extra", "-o yaml version", "get orders/k", "use", "run-node --id n1",
+		"top extra", "top --interval 1ms", "top --interval 2h", "top --sort colour",
 	} {
 		dir := t.TempDir()
 		a, stdout, stderr := quiet(map[string]string{"KV_HOME": dir})

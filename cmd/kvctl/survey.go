@@ -63,6 +63,8 @@ type replicaView struct {
 	Emptied  uint64 `json:"emptied,omitempty"` // ap in memory: how often a restart emptied it
 	Lost     uint64 `json:"lost,omitempty"`    // ap in memory: writes that it held and that are gone, at least
 	Detail   string `json:"detail,omitempty"`
+
+	applied uint64 // cp: the last entry in its state
 }
 
 // answers asks every node how it is; one that does not answer is nil.
@@ -208,7 +210,7 @@ func (k *keyspaceView) add(node string, r *kvpb.ReplicaStatus) {
 	g := &k.Groups[i]
 	g.Replicas = append(g.Replicas, replicaView{
 		Node: node, Role: r.GetRole(), Ready: r.GetReady(), Revision: r.GetRevision(), Detail: r.GetDetail(),
-		Emptied: r.GetEmptied(), Lost: r.GetLost(),
+		Emptied: r.GetEmptied(), Lost: r.GetLost(), applied: r.GetApplied(),
 	})
 	for name, n := range r.GetBacklog() {
 		g.behind[name] = max(g.behind[name], n)
