@@ -29,8 +29,9 @@ format: ## fail if a file is not formatted
 lint: ## golangci-lint
 	$(LINT) run ./...
 
-generate: ## the code that is generated from proto/
+generate: ## the code that is generated from proto/, and web/dist
 	$(BUF) generate
+	$(GO) generate ./web
 
 # The generated code may differ from HEAD, when proto/ does; it may not differ from
 # what proto/ says now.

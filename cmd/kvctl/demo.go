@@ -27,6 +27,8 @@ type demo struct {
 	cluster localcluster.Cluster
 	seed    int64
 	report  string // directory
+	web     string // address of the page; "" is none
+	webAny  bool   // another port will do
 
 	orders, carts shard.Keyspace
 }
@@ -34,6 +36,7 @@ type demo struct {
 func (a *app) demoCommand() *cobra.Command {
 	var nodes int
 	var tour bool
+	const webAt = "127.0.0.1:7070"
 	d := &demo{app: a}
 	cmd := &cobra.Command{
 		Use: "demo", Short: "a cluster in this process: a shell on a terminal, else a tour", Args: takes(0, 0),
@@ -43,16 +46,24 @@ func (a *app) demoCommand() *cobra.Command {
 			if nodes < 3 || nodes > 7 {
 				return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("%d nodes, it must be 3 to 7: fewer have no minority", nodes), Try: "-n 5"}
 			}
+			tour = tour || !terminal(a.in)
+			if d.webAny = !cmd.Flags().Changed("web"); d.webAny && tour {
+				d.web = "" // it would be gone before anybody had found it
+			}
+			if err := checkWeb(d.web); err != nil {
+				return err
+			}
 			for d.seed == 0 {
 				d.seed = rand.Int64()
 			}
-			return d.run(cmd.Context(), nodes, tour || !terminal(a.in))
+			return d.run(cmd.Context(), nodes, tour)
 		},
 	}
 	f := cmd.Flags()
 	f.IntVarP(&nodes, "nodes", "n", 5, "how many")
 	f.BoolVar(&tour, "tour", false, "play the tour, also on a terminal")
 	f.StringVar(&d.report, "keep", "demo-report", "directory for the tour's report and histories")
+	f.StringVar(&d.web, "web", webAt, "loopback address of the page in a browser, none for no page (default: this port, or another that is free; with --tour none)")
 	f.Int64Var(&d.seed, "seed", 0, "of the tour's load and faults (default: drawn)")
 	return cmd
 }
@@ -68,11 +79,12 @@ func (d *demo) run(ctx context.Context, nodes int, tour bool) error {
 	d.cluster = c
 	up := time.Since(began)
 	if err = d.create(starting); err == nil {
-		if tour {
-			err = d.tour(ctx, up)
-		} else {
-			err = d.shell(ctx, up)
-		}
+		err = d.show(ctx, c, func() error {
+			if tour {
+				return d.tour(ctx, up)
+			}
+			return d.shell(ctx, up)
+		})
 	}
 	return errors.Join(err, c.Close())
 }

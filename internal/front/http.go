@@ -34,18 +34,18 @@ type HTTP struct {
 }
 
 // ListenHTTP opens the door; nobody is answered before Serve. An address that cannot be
-// bound is an Invalid error that names it.
-func ListenHTTP(addr string) (*HTTP, error) {
+// bound is an Invalid error that names it, and the flag that gave it.
+func ListenHTTP(flag, addr string) (*HTTP, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		e := &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("cannot bind the admin address %s", addr), Cause: err}
+		e := &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("cannot bind %s, the address of %s", addr, flag), Cause: err}
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
 			e.Try = "another port, or stop what holds this one: ss -ltnp 'sport = :PORT'"
 		case errors.Is(err, os.ErrPermission):
 			e.Try = "a port above 1023"
 		default:
-			e.Try = "--admin host:port with an address of this machine, for example 127.0.0.1:7402"
+			e.Try = flag + " host:port with an address of this machine, for example 127.0.0.1:7402"
 		}
 		return nil, e
 	}

@@ -20,7 +20,7 @@ import (
 // open serves the door until the test ends, and returns its address.
 func open(t *testing.T, w Watched) string {
 	t.Helper()
-	h, err := ListenHTTP("127.0.0.1:0")
+	h, err := ListenHTTP("--admin", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 
 func TestAnAddressInUseIsNamed(t *testing.T) {
 	at := open(t, Watched{Health: func() Health { return Health{} }})
-	_, err := ListenHTTP(at)
+	_, err := ListenHTTP("--admin", at)
 	var e *store.Error
 	if !errors.As(err, &e) || e.Code != store.Invalid || !strings.Contains(e.Error(), at) || e.Try == "" {
 		t.Errorf("%v", err)

@@ -55,6 +55,7 @@ type Network struct {
 	Listen string // host:port for API, peers and Raft; default 127.0.0.1:7400
 	Gossip string // host:port for membership; default 127.0.0.1:7401
 	Admin  string // host:port for health and metrics over HTTP; "" is none
+	Web    string // host:port for the page; "" is none
 	// Endpoint, if set, is the node's door instead of sockets on Listen and
 	// Gossip. The node closes it.
 	Endpoint *link.Endpoint

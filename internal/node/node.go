@@ -37,6 +37,7 @@ type Node struct {
 	skew   atomic.Int64 // of its wall clock, in nanoseconds, on a node that takes faults
 	door   *link.Endpoint
 	http   *front.HTTP // or nil
+	web    *front.HTTP // or nil
 	book   *book
 
 	metrics *telemetry.Metrics
@@ -143,20 +144,29 @@ func (n *Node) storage() vfs.FS {
 }
 
 func (n *Node) openDoors() (err error) {
-	if n.door, err = n.openDoor(); err != nil || n.cfg.Network.Admin == "" {
+	if n.door, err = n.openDoor(); err != nil {
 		return err
 	}
-	if n.http, err = front.ListenHTTP(n.cfg.Network.Admin); err != nil {
-		return errors.Join(err, n.door.Close())
+	if n.cfg.Network.Admin != "" {
+		n.http, err = front.ListenHTTP("--admin", n.cfg.Network.Admin)
+	}
+	if n.cfg.Network.Web != "" && err == nil {
+		n.web, err = front.ListenHTTP("--web", n.cfg.Network.Web)
+	}
+	if err != nil {
+		return errors.Join(err, n.closeDoors())
 	}
 	return nil
 }
 
 func (n *Node) closeDoors() error {
-	if n.http == nil {
-		return n.door.Close()
+	err := n.door.Close()
+	for _, h := range []*front.HTTP{n.http, n.web} {
+		if h != nil {
+			err = errors.Join(err, h.Close())
+		}
 	}
-	return errors.Join(n.http.Close(), n.door.Close())
+	return err
 }
 
 func (n *Node) openDoor() (*link.Endpoint, error) {
@@ -192,7 +202,7 @@ func (n *Node) AdminAddr() string {
 // disk or Raft does not answer, what waits for it cannot be ended, and the process
 // should exit.
 func (n *Node) Run(ctx context.Context) error {
-	watched := start(context.WithoutCancel(ctx), new(firstError), n.beWatched)
+	watched := start(context.WithoutCancel(ctx), new(firstError), n.beWatched, n.beSeen)
 	defer watched.cancel()
 	err := n.belong(ctx)
 	if err == nil {

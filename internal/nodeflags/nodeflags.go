@@ -37,6 +37,7 @@ func newFlags(usage io.Writer) *flags {
 	s.StringVar(&f.cfg.Network.Listen, "listen", "127.0.0.1:7400", "address for clients, peers and Raft")
 	s.StringVar(&f.cfg.Network.Gossip, "gossip", "127.0.0.1:7401", "address for membership, TCP and UDP")
 	s.StringVar(&f.cfg.Network.Admin, "admin", "", "address for health and metrics over HTTP, for example 127.0.0.1:7402 (default: none)")
+	s.StringVar(&f.cfg.Network.Web, "web", "", "address for the page that shows the cluster in a browser, for example 127.0.0.1:7070 (default: none)")
 	s.StringSliceVar(&f.cfg.Join, "join", nil, "--listen addresses of nodes to join; without it an empty directory founds a cluster")
 	s.StringVar(&f.cfg.Zone, "zone", "", "where the node stands")
 	s.IntVar(&f.cfg.Expect, "expect", 0, "count as ready only once the cluster has had this many nodes")
@@ -86,8 +87,8 @@ func (f *flags) check() error {
 	if f.cfg.Node == "" {
 		return &store.Error{Code: store.Invalid, Msg: "the node has no name", Try: "kvnode --id n1 --data DIR"}
 	}
-	for _, a := range []struct{ flag, addr string }{{"--listen", f.cfg.Network.Listen}, {"--gossip", f.cfg.Network.Gossip}, {"--admin", f.cfg.Network.Admin}} {
-		if a.flag == "--admin" && a.addr == "" {
+	for _, a := range []struct{ flag, addr string }{{"--listen", f.cfg.Network.Listen}, {"--gossip", f.cfg.Network.Gossip}, {"--admin", f.cfg.Network.Admin}, {"--web", f.cfg.Network.Web}} {
+		if (a.flag == "--admin" || a.flag == "--web") && a.addr == "" {
 			continue
 		}
 		host, _, err := net.SplitHostPort(a.addr)

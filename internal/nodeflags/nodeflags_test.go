@@ -42,6 +42,8 @@ func TestBadInputIsRefusedBeforeAnythingIsOpened(t *testing.T) {
 		"--id n1 --data d --admin nowhere":         "is not host:port",
 		"--id n1 --data d --admin 0.0.0.0:7402":    "other machines",
 		"--id n1 --data d --admin :7402":           "other machines",
+		"--id n1 --data d --web nowhere":           "is not host:port",
+		"--id n1 --data d --web 0.0.0.0:7070":      "other machines",
 		"--id n/1 --data d":                        "node name",
 		"--id n1 --data d --raft-log paper":        "raft log",
 		"--id n1 --data d --expect -1":             "expected nodes",

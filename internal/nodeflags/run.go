@@ -76,7 +76,7 @@ func logPosture(cfg node.Config) {
 		raftLog = "engine, catalog on boltdb"
 	}
 	cfg.Logger.Info("starting", "node", cfg.Node,
-		"listen", cfg.Network.Listen, "gossip", cfg.Network.Gossip, "admin", cfg.Network.Admin, "data", cfg.Data, "join", cfg.Join,
+		"listen", cfg.Network.Listen, "gossip", cfg.Network.Gossip, "admin", cfg.Network.Admin, "web", cfg.Network.Web, "data", cfg.Data, "join", cfg.Join,
 		"tls", "off", "auth", "off", "faults", allowed(cfg.AllowFaults), "raft_log", raftLog)
 }
 

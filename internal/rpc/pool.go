@@ -165,6 +165,16 @@ func (p *Pool) open(ctx context.Context, cc *grpc.ClientConn, to string, group s
 	return stream, nil
 }
 
+// KV returns the data service of a node: its replicas, and nothing that is routed. Its
+// errors are gRPC statuses, too.
+func (p *Pool) KV(node string) (kvpb.KVClient, error) {
+	cc, err := p.conn(node)
+	if err != nil {
+		return nil, err
+	}
+	return kvpb.NewKVClient(cc), nil
+}
+
 // Admin returns the admin service of a node. Its errors are gRPC statuses; read
 // them with kvpb.FromStatus.
 func (p *Pool) Admin(node string) (kvpb.AdminClient, error) {

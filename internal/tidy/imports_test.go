@@ -17,7 +17,7 @@ var floors = [][]string{
 	},
 	2: {"store/cp", "store/ap", "store/ap/internal/causal", "membership", "store/storetest"},
 	3: {"client", "internal/rpc", "internal/catalog", "internal/telemetry"},
-	4: {"internal/front", "web", "client/sessionhttp", "client/sessiongrpc", "client/clientprom"},
+	4: {"internal/front", "internal/page", "web", "client/sessionhttp", "client/sessiongrpc", "client/clientprom"},
 	5: {"internal/nodeflags", "internal/node"},
 	6: {"internal/localcluster", "internal/maelstrom", "jepsen-lite/workload", "jepsen-lite/nemesis"},
 	7: {"client/clienttest", "jepsen-lite/scenario"},
@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"jepsen-lite/report":     {"jepsen-lite/check"},
 	"jepsen-lite/check":      {"jepsen-lite/history"},
 	"store/ap":               {"store/ap/internal/causal"},
-	"internal/front":         {"web"},
+	"internal/page":          {"web"},
 	"internal/nodeflags":     {"internal/node"},
 }
 
