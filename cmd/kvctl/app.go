@@ -137,7 +137,8 @@ func (a *app) root() *cobra.Command {
 		root.CompletionOptions.DisableDefaultCmd = true
 		return root
 	}
-	root.AddCommand(a.topCommand(), a.demoCommand(), a.clusterCommand(), a.useCommand(), a.checkCommand(), a.maelstromCommand(), a.versionCommand(), a.runNodeCommand())
+	root.AddCommand(a.topCommand(), a.demoCommand(), a.clusterCommand(), a.useCommand(), a.checkCommand(), a.labCommand(), a.maelstromCommand(),
+		a.versionCommand(), a.runNodeCommand())
 	return root
 }
 

@@ -35,6 +35,8 @@ type world struct {
 	name  string
 	nodes int
 	seed  int64
+	// syncFirst holds a leader up while its disk stands still, in one process.
+	syncFirst bool
 }
 
 func (a *app) checkRunCommand() *cobra.Command {
@@ -132,7 +134,9 @@ func (a *app) inWorld(ctx context.Context, w world, do func(localcluster.Cluster
 	starting, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	if w.name == "local" {
-		c, err := localcluster.NewMemory(starting, memoryConfig(w.nodes, w.seed))
+		cfg := memoryConfig(w.nodes, w.seed)
+		cfg.Storage.SyncFirst = w.syncFirst
+		c, err := localcluster.NewMemory(starting, cfg)
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ var floors = [][]string{
 	4: {"internal/front", "internal/page", "web", "client/sessionhttp", "client/sessiongrpc", "client/clientprom"},
 	5: {"internal/nodeflags", "internal/node"},
 	6: {"internal/localcluster", "internal/maelstrom", "jepsen-lite/workload", "jepsen-lite/nemesis"},
-	7: {"client/clienttest", "jepsen-lite/scenario"},
+	7: {"client/clienttest", "jepsen-lite/scenario", "jepsen-lite/lab"},
 	8: {"cmd/kvnode", "cmd/kvctl", "examples/*", "jepsen-lite/sim", "internal/tidy"},
 }
 

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dialkv/dialkv/internal/localcluster"
+	"github.com/dialkv/dialkv/jepsen-lite/check"
+	"github.com/dialkv/dialkv/jepsen-lite/lab"
+	"github.com/dialkv/dialkv/jepsen-lite/report"
+	"github.com/dialkv/dialkv/store"
+)
+
+// labRun is one run of an experiment on this terminal.
+type labRun struct {
+	app         *app
+	world, name string
+	journal     string // file
+	report      string // directory
+	stepping    bool
+	lines       *bufio.Scanner // of the input
+}
+
+func (a *app) labRunCommand(use, short string, stepping bool) *cobra.Command {
+	r := &labRun{app: a, stepping: stepping}
+	cmd := &cobra.Command{
+		Use: use + " NAME|FILE", Short: short, Args: takes(1, 1),
+		Long: short + ".\n\n" +
+			"The experiment gets a cluster of its own, and the hypothesis is looked at before the method and\n" +
+			"after it. Rollbacks are done in any case. The exit status is 0 if all held, 7 if something did not.",
+		Example: fmt.Sprintf("  kvctl lab %s cap\n  kvctl lab %[1]s mine.yaml --world procs --report report", use),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if r.world != "demo" && r.world != "procs" {
+				return &store.Error{Code: store.Invalid, Msg: fmt.Sprintf("world %q is not known", r.world), Try: "--world demo or --world procs"}
+			}
+			e, _, err := experiment(args[0])
+			if err != nil {
+				return err
+			}
+			r.name, r.lines = args[0], bufio.NewScanner(a.in)
+			return r.run(cmd.Context(), e)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&r.world, "world", "demo", "demo (one process, in memory) or procs (real processes, sockets and disks)")
+	f.StringVar(&r.journal, "journal", "", "file for the journal, in the shape of the Chaos Toolkit's")
+	f.StringVar(&r.report, "report", "", "directory for the history and the report, with the journal")
+	a.complete(cmd, "world", func(context.Context) []string { return []string{"demo", "procs"} })
+	cmd.ValidArgsFunction = lessonFirst
+	return cmd
+}
+
+// run plays the experiment, on a cluster if it needs one, and says what came of it.
+func (r *labRun) run(ctx context.Context, e *lab.Experiment) error {
+	began := time.Now()
+	var j *lab.Journal
+	play := func(c lab.Cluster) (err error) {
+		r.head(e)
+		j, err = e.Run(ctx, lab.Options{Cluster: c, Getenv: r.app.getenv, Watcher: r.watcher(e)})
+		return err
+	}
+	var err error
+	if e.Needs == nil {
+		err = play(nil)
+	} else {
+		w := world{name: map[string]string{"demo": "local", "procs": "procs"}[r.world], nodes: e.Needs.Nodes, seed: 1, syncFirst: true}
+		err = r.app.inWorld(ctx, w, func(c localcluster.Cluster) error { return play(c) })
+	}
+	if j == nil {
+		return err
+	}
+	if err != nil { // of ending the cluster: the run has its result
+		r.app.progress("%s", sentence(err))
+	}
+	return r.conclude(j, e, began)
+}
+
+// conclude writes what was asked for and says whether all held.
+func (r *labRun) conclude(j *lab.Journal, e *lab.Experiment, began time.Time) error {
+	verdict, err := r.keep(j, e, began)
+	if err != nil {
+		return err
+	}
+	right, asked := 0, 0
+	for _, g := range j.Predictions {
+		if g.Given != "" {
+			asked++
+			if g.Right() {
+				right++
+			}
+		}
+	}
+	if r.app.output == "json" {
+		r.app.json(j)
+	} else {
+		r.summary(j, right, asked)
+	}
+	switch {
+	case j.Status == lab.Interrupted:
+		return errors.New("the run was interrupted; rollbacks were done")
+	case j.Status == lab.Aborted:
+		return fmt.Errorf("the run crashed: %s", j.Crash)
+	case !j.Held() || verdict == check.Fail:
+		return errFailed
+	}
+	return nil
+}
+
+func (r *labRun) summary(j *lab.Journal, right, asked int) {
+	held := 0
+	for _, result := range j.Run {
+		if result.Tolerated != nil && *result.Tolerated {
+			held++
+		}
+	}
+	line := fmt.Sprintf("%s %s held in %s", r.app.mark(j.Held()), count(held, "assertion"), rough(time.Duration(j.Duration*float64(time.Second))))
+	if j.Held() {
+		line += "; the hypothesis held before and after"
+	}
+	if asked > 0 {
+		line += fmt.Sprintf("; %d of %d predictions right", right, asked)
+	}
+	fmt.Fprintln(r.app.out, line)
+	for _, u := range j.Unmet() {
+		fmt.Fprintf(r.app.out, "  did not hold: %s\n", u.Name)
+	}
+}
+
+// keep writes the report and the journal.
+func (r *labRun) keep(j *lab.Journal, e *lab.Experiment, began time.Time) (check.Verdict, error) {
+	var verdict check.Verdict
+	if r.report != "" {
+		h, err := j.History()
+		if err != nil {
+			return verdict, err
+		}
+		none := 0
+		rep := check.Run(h, check.Options{Floor: &none})
+		verdict = rep.Verdict
+		about := report.Run{Title: e.Title, Command: []string{"lab", "run", r.name, "--world", r.world}, Began: began}
+		page, err := report.Write(r.report, h, rep, about)
+		if err != nil {
+			return verdict, err
+		}
+		r.app.progress("report: %s (checkers: %s)", page, verdict)
+		if err := writeJournal(filepath.Join(r.report, "journal.json"), j); err != nil {
+			return verdict, err
+		}
+	}
+	if r.journal == "" {
+		return verdict, nil
+	}
+	return verdict, writeJournal(r.journal, j)
+}
+
+func writeJournal(path string, j *lab.Journal) error {
+	b, err := json.MarshalIndent(j, "", "  ")
+	if err == nil {
+		err = os.WriteFile(path, append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		return &store.Error{Code: store.Invalid, Op: "lab", Msg: "the journal cannot be written", Cause: err}
+	}
+	return nil
+}
+
+func (r *labRun) say(format string, args ...any) {
+	if r.app.output == "table" {
+		fmt.Fprintf(r.app.out, format+"\n", args...)
+	}
+}
+
+func (r *labRun) head(e *lab.Experiment) {
+	r.say("%s", e.Title)
+	r.say("%s", wrap(e.Description, "  "))
+}
+
+// watcher prints the run as it goes.
+func (r *labRun) watcher(e *lab.Experiment) lab.Watcher {
+	w := lab.Watcher{
+		Phase: func(name string) {
+			if strings.HasPrefix(name, "hypothesis") {
+				name += ": " + e.Hypothesis.Title
+			}
+			r.say("%s", name)
+		},
+		Say:     func(text string) { r.say("\n%s", wrap(text, "  ")) },
+		Predict: r.predict,
+		Reveal:  r.reveal,
+		Done:    r.done,
+	}
+	if r.stepping {
+		w.Before = func(ctx context.Context, s lab.Step) error {
+			if s.Activity != nil {
+				r.app.progress("  next: %s (Enter)", s.Activity.Name)
+			} else {
+				r.app.progress("  next (Enter)")
+			}
+			_, err := r.line(ctx)
+			return err
+		}
+	}
+	return w
+}
+
+// line reads one, or ends with the run.
+func (r *labRun) line(ctx context.Context) (string, error) {
+	got := make(chan bool, 1)
+	go func() { got <- r.lines.Scan() }()
+	select {
+	case ok := <-got:
+		if !ok {
+			return "", errors.New("the input has ended")
+		}
+		return strings.TrimSpace(r.lines.Text()), nil
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+// predict asks where there is a terminal.
+func (r *labRun) predict(ctx context.Context, p lab.Prediction) string {
+	r.say("  ? %s", p.Ask)
+	for i, c := range p.Choices {
+		r.say("      %d) %s", i+1, c)
+	}
+	if !terminal(r.app.in) || r.app.output != "table" {
+		return ""
+	}
+	for range 3 {
+		fmt.Fprint(r.app.out, "    your guess: ")
+		text, err := r.line(ctx)
+		if err != nil || text == "" {
+			return ""
+		}
+		if i, err := strconv.Atoi(text); err == nil && i >= 1 && i <= len(p.Choices) {
+			return p.Choices[i-1]
+		}
+		if slices.Contains(p.Choices, text) {
+			return text
+		}
+		r.say("    a number from 1 to %d, or Enter for none", len(p.Choices))
+	}
+	return ""
+}
+
+func (r *labRun) reveal(g lab.Guess) {
+	mark := "→"
+	if g.Given != "" {
+		mark = r.app.mark(g.Right())
+	}
+	r.say("    %s %s", mark, g.Answer)
+	if g.Why != "" {
+		r.say("%s", wrap(g.Why, "      "))
+	}
+}
+
+// done prints one activity with what was measured.
+func (r *labRun) done(result lab.Result) {
+	mark := " "
+	if result.Tolerated != nil || !result.Held() {
+		mark = r.app.mark(result.Held())
+	}
+	line := fmt.Sprintf("  %s %s%s", mark, pad(result.Name, 46), rough(time.Duration(result.Duration*float64(time.Second))))
+	r.say("%s  %s", pad(line, 58), outline(result))
+	if result.Tolerated != nil && !*result.Tolerated {
+		r.say("      wanted %s", compact(result.Wanted))
+	}
+	if result.Exception != "" {
+		r.say("      %s", result.Exception)
+	}
+}
+
+// outline is an answer in a few words.
+func outline(result lab.Result) string {
+	m, ok := result.Output.(map[string]any)
+	if v, judged := m["verdict"]; judged {
+		return fmt.Sprintf("%v: %v operations, %s", v, m["operations"], compact(m["checkers"]))
+	}
+	if !ok || m["outcome"] == nil {
+		if s, ok := result.Output.(string); ok {
+			return s
+		}
+		return compact(result.Output)
+	}
+	words := []string{fmt.Sprint(m["outcome"])}
+	if code := m["code"]; code != nil {
+		words = []string{fmt.Sprintf("%v, %v", code, m["outcome"])}
+	}
+	if found, ok := m["found"].(bool); ok && m["values"] != nil {
+		words = words[:0]
+		if !found {
+			words = append(words, "nothing there")
+		}
+	}
+	if values, ok := m["values"].([]any); ok && len(values) > 0 {
+		words = append(words, compact(values))
+	} else if value := m["value"]; value != nil {
+		words = append(words, fmt.Sprint(value))
+	}
+	for _, f := range []struct{ name, format string }{
+		{"level_served", "at %v"}, {"node", "by %v"}, {"acked", "held by %v"}, {"fence", "fence %v"},
+	} {
+		if v := m[f.name]; v != nil && v != "" {
+			words = append(words, fmt.Sprintf(f.format, v))
+		}
+	}
+	if old, ok := m["staleness_ms"].(float64); ok {
+		words = append(words, "at most "+rough(time.Duration(old*float64(time.Millisecond)))+" old")
+	}
+	return strings.Join(words, ", ")
+}
+
+// compact is a value on one line that is not too long.
+func compact(v any) string {
+	const most = 160
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	if len(b) > most {
+		return strings.ToValidUTF8(string(b[:most]), "") + "…"
+	}
+	return string(b)
+}
+
+// wrap breaks a text into lines that a terminal has room for.
+func wrap(text, indent string) string {
+	const width = 96
+	var out []string
+	line := indent
+	for word := range strings.FieldsSeq(text) {
+		if len(line)+len(word) > width && line != indent {
+			out = append(out, strings.TrimRight(line, " "))
+			line = indent
+		}
+		line += word + " "
+	}
+	return strings.Join(append(out, strings.TrimRight(line, " ")), "\n")
+}
