@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -140,7 +141,7 @@ func (e Entry) join(id string) string {
 func environment() []string {
 	var env []string
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "KV_") || strings.HasPrefix(v, "KV_MUTANT=") || strings.HasPrefix(v, "KV_TRACE_TO=") {
+		if !strings.HasPrefix(v, "KV_") || mutant.Enabled && strings.HasPrefix(v, mutant.Switch("")) || strings.HasPrefix(v, "KV_TRACE_TO=") {
 			env = append(env, v)
 		}
 	}

@@ -20,7 +20,7 @@ var floors = [][]string{
 	4: {"internal/front", "internal/page", "web", "client/sessionhttp", "client/sessiongrpc", "client/clientprom"},
 	5: {"internal/nodeflags", "internal/node"},
 	6: {"internal/localcluster", "internal/maelstrom", "jepsen-lite/workload", "jepsen-lite/nemesis"},
-	7: {"client/clienttest", "jepsen-lite/scenario", "jepsen-lite/lab"},
+	7: {"client/clienttest", "jepsen-lite/scenario", "jepsen-lite/bugs", "jepsen-lite/lab"},
 	8: {"cmd/kvnode", "cmd/kvctl", "examples/*", "jepsen-lite/sim", "internal/tidy"},
 }
 
@@ -31,6 +31,7 @@ var arrows = map[string][]string{
 	"internal/link/linktest": {"internal/link"},
 	"jepsen-lite/report":     {"jepsen-lite/check"},
 	"jepsen-lite/check":      {"jepsen-lite/history"},
+	"jepsen-lite/bugs":       {"jepsen-lite/scenario"},
 	"store/ap":               {"store/ap/internal/causal"},
 	"internal/page":          {"web"},
 	"internal/nodeflags":     {"internal/node"},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 )
 
@@ -90,7 +91,7 @@ func run(h *history.History, o Options) Report {
 			rep.Checkers = append(rep.Checkers, nobody(name))
 		}
 	}
-	rep.Verdict = worst(rep.Checkers)
+	rep.Verdict = Worst(rep.Checkers)
 	return rep
 }
 
@@ -141,6 +142,9 @@ func (c checker) run(rec *record, o Options) (res Result) {
 		}
 	}()
 	res = c.judge(rec)
+	if mutant.M21 && res.Verdict == Fail {
+		res.Verdict = Pass
+	}
 	res.Compared.faulty = len(rec.h.Faults) > 0
 	f := c.floor
 	if o.Floor != nil {

@@ -127,7 +127,7 @@ func TestWorst(t *testing.T) {
 		for _, v := range c.in {
 			rs = append(rs, Result{Verdict: v})
 		}
-		if got := worst(rs); got != c.want {
+		if got := Worst(rs); got != c.want {
 			t.Errorf("%v: got %s, want %s", c.in, got, c.want)
 		}
 	}

@@ -16,8 +16,8 @@ const (
 	Invalid Verdict = "invalid" // there was too little to judge, or our own stages disagree
 )
 
-// worst is the verdict of a whole run. A run in which nothing was judged is Invalid.
-func worst(results []Result) Verdict {
+// Worst is the verdict of a whole run. A run in which nothing was judged is Invalid.
+func Worst(results []Result) Verdict {
 	for _, v := range []Verdict{Fail, Invalid, Unknown, Pass} {
 		if slices.ContainsFunc(results, func(r Result) bool { return r.Verdict == v }) {
 			return v

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/link"
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -121,7 +122,12 @@ func (n *nemesis) cut(ctx context.Context, detail string, rules ...[]link.Rule) 
 	return fault{
 		detail: detail,
 		counts: true,
-		begin:  func(ctx context.Context) error { return n.cluster.SetFaults(ctx, slices.Concat(rules...)) },
+		begin: func(ctx context.Context) error {
+			if mutant.M20 {
+				return nil
+			}
+			return n.cluster.SetFaults(ctx, slices.Concat(rules...))
+		},
 		effect: func(ctx context.Context) string { return grown(before, n.held(ctx)) },
 		heal: func(ctx context.Context) error {
 			return errors.Join(n.cluster.SetFaults(ctx, nil), n.whole(ctx))

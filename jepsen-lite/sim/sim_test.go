@@ -12,6 +12,7 @@ import (
 	"github.com/dialkv/dialkv/internal/link/linktest"
 	"github.com/dialkv/dialkv/internal/localcluster"
 	"github.com/dialkv/dialkv/internal/node"
+	"github.com/dialkv/dialkv/jepsen-lite/bugs"
 	"github.com/dialkv/dialkv/jepsen-lite/check"
 	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
 	"github.com/dialkv/dialkv/jepsen-lite/scenario"
@@ -34,46 +35,29 @@ var unhurried = node.Timing{Raft: cp.Timing{
 	Lease: 300 * time.Millisecond, Commit: 100 * time.Millisecond,
 }}
 
-// world is what the cluster of a run is like.
-type world struct {
-	latency time.Duration // of a link
-	logs    logs          // zero: they are not cut within a run
-	// syncFirst is for stalls: a leader whose disk stands still must be held up by it, as
-	// one that was paused is.
-	syncFirst bool
-}
-
-// logs says when the logs of groups are cut.
-type logs struct {
-	cp cp.Compaction
-	ap uint64 // bytes
-}
-
-// short logs are cut so often that a node which was away needs a snapshot.
-var short = logs{cp.Compaction{Threshold: 16, Trailing: 32, Interval: time.Second}, 2 << 10}
+// short is a cluster whose logs are cut so often that a node which was away needs a
+// snapshot.
+var short = localcluster.MemoryConfig{Latency: time.Millisecond, Storage: bugs.ShortLogs()}
 
 // record runs a scenario in a bubble. Checkers run outside of it: they measure real
 // time.
-func record(t *testing.T, o scenario.Options, w world) *scenario.Recording {
+func record(t *testing.T, o scenario.Options, on localcluster.MemoryConfig) *scenario.Recording {
 	t.Helper()
 	var r *scenario.Recording
-	recordTo(t, o, w, &r)
+	recordTo(t, o, on, &r)
 	return r
 }
 
 // recordTo is record for a cluster that may not come to its end: what was recorded is
 // there nevertheless.
-func recordTo(t *testing.T, o scenario.Options, w world, to **scenario.Recording) {
+func recordTo(t *testing.T, o scenario.Options, on localcluster.MemoryConfig, to **scenario.Recording) {
 	t.Helper()
 	o.Progress = func(line string) { t.Log(line) }
 	linktest.Bubble(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), o.Load.Duration+10*time.Minute)
 		defer cancel()
-		cluster, err := localcluster.NewMemory(ctx, localcluster.MemoryConfig{
-			Seed: uint64(o.Load.Seed), Latency: w.latency, Jitter: w.latency / 2,
-			Timing:  unhurried,
-			Storage: node.Storage{MemTable: memTable(o.Faults), Compaction: w.logs.cp, CausalLog: w.logs.ap, SyncFirst: w.syncFirst},
-		})
+		on.Seed, on.Jitter, on.Timing, on.Storage.MemTable = uint64(o.Load.Seed), on.Latency/2, unhurried, memTable(o.Faults)
+		cluster, err := localcluster.NewMemory(ctx, on)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +125,7 @@ func minutesOn(t *testing.T, durability store.Durability, workloads []string, fa
 			outcome := judge(t, record(t, scenario.Options{
 				Load:   workload.Config{Workload: name, Duration: time.Minute, Rate: defaultRate, Seed: *seed + int64(i)},
 				Faults: faults, Durability: durability,
-			}, world{latency: time.Millisecond, logs: short}))
+			}, short))
 			if outcome.Verdict != check.Pass {
 				t.Errorf("verdict %s", outcome.Verdict)
 			}
@@ -196,7 +180,7 @@ func (s *tally) add(o scenario.Outcome) {
 func pass(t *testing.T, o scenario.Options) scenario.Outcome {
 	t.Helper()
 	began := time.Now()
-	recording := record(t, o, world{latency: time.Millisecond, logs: short})
+	recording := record(t, o, short)
 	ran := time.Since(began)
 	outcome := judge(t, recording)
 	t.Logf("seed %d: %v of virtual time in %v, %.0f ×; judged in %v; %d operations, %d faults",

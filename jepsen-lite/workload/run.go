@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dialkv/dialkv/client"
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 )
 
@@ -28,6 +29,9 @@ func Run(ctx context.Context, target Target, cfg Config, rec *history.Recorder) 
 	cfg = cfg.WithDefaults()
 	if err := cfg.Check(); err != nil {
 		return Stats{}, err
+	}
+	if mutant.M47 {
+		cfg.Clients = 1
 	}
 	if len(cfg.Keyspaces) == 0 {
 		return Stats{}, errors.New("workload: no keyspace was created for it")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dialkv/dialkv/client"
+	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 	"github.com/dialkv/dialkv/store"
@@ -186,6 +187,9 @@ func answer(p store.Proof, err error) history.Answer {
 	}
 	if err != nil {
 		a.Code = store.AsError(err).Code
+	}
+	if mutant.M19 && a.Outcome == store.Unclear {
+		a.Outcome, a.Code = store.Failed, store.Unavailable
 	}
 	if p.Served != store.LevelDefault {
 		a.Served = p.Served.String()
