@@ -27,7 +27,7 @@ import (
 const startPatience = time.Minute
 
 func (a *app) checkCommand() *cobra.Command {
-	return group("check", "workload × faults × checkers", a.checkRunCommand(), a.replayCommand(), a.compareCommand())
+	return group("check", "workload × faults × checkers", a.checkRunCommand(), a.replayCommand(), a.compareCommand(), a.checkBugsCommand())
 }
 
 // world is where a check runs.
