@@ -20,12 +20,12 @@ import (
 type Row struct {
 	Bug  string // of mutant.Bugs
 	Plan Plan
+	Must []Need // without any of these parts of the plan nobody sees the bug
 	// Virtual is how long and how busy the plan is where time is virtual, and Real where it
 	// is not. There a second costs a second: what needs many chances takes a higher rate.
 	Virtual, Real Pace
 	CaughtBy      []string      // checkers, any of these
 	As            check.Verdict // what they say then; Fail if empty
-	Must          []Need        // without any of these nobody sees the bug
 }
 
 // Need is a part of a plan that makes its run unlike an ordinary one.
@@ -61,7 +61,12 @@ var (
 )
 
 // Unseen is a planted bug that no plan catches: why, and the unit test that does.
-type Unseen struct{ Bug, Why, Package, Test string }
+type Unseen struct {
+	Bug     string `json:"-"`
+	Why     string `json:"why"`
+	Package string `json:"package"`
+	Test    string `json:"test"`
+}
 
 // Breaks says what a bug breaks.
 func Breaks(bug string) string {

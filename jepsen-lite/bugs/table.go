@@ -14,64 +14,64 @@ import (
 // revision than a write of another key that was over before.
 var Table = []Row{
 	{Bug: "M1", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, CaughtBy: by{"linearizable"}},
-	{Bug: "M2", Plan: Plan{Workload: "register", Faults: faults{nemesis.Stall}}, Virtual: Pace{Length: 2 * time.Minute}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"linearizable", "versions"}},
+	{Bug: "M2", Plan: Plan{Workload: "register", Faults: faults{nemesis.Stall}}, Must: []Need{Faults}, Virtual: Pace{Length: 2 * time.Minute}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"linearizable", "versions"}},
 	{Bug: "M3", Plan: Plan{Workload: "register"}, CaughtBy: by{"linearizable"}},
 	{Bug: "M4", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 4 * time.Minute}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"linearizable", "durability"}},
 	{Bug: "M5", Plan: Plan{Workload: "bounded", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 30 * time.Second}, CaughtBy: by{"staleness"}},
 	{Bug: "M6", Plan: Plan{Workload: "exactly-once"}, CaughtBy: by{"exactly-once"}},
-	{Bug: "M7", Plan: Plan{Workload: "exactly-once", Faults: faults{nemesis.Partition}, Short: true}, CaughtBy: by{"exactly-once"}},
+	{Bug: "M7", Plan: Plan{Workload: "exactly-once", Faults: faults{nemesis.Partition}, Short: true}, Must: []Need{Faults, Short}, CaughtBy: by{"exactly-once"}},
 	// Two conditional writes must fall into one log entry: late links make entries larger.
 	{Bug: "M8", Plan: Plan{Workload: "register", Latency: 10 * time.Millisecond}, Virtual: Pace{Rate: 200}, CaughtBy: by{"linearizable"}},
 	{Bug: "M9", Plan: Plan{Workload: "causal", Faults: faults{nemesis.Bridge}}, CaughtBy: by{"causal"}},
 	{Bug: "M10", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Partition, nemesis.Bridge}}, CaughtBy: by{"read-your-writes", "monotonic-reads"}},
-	{Bug: "M11", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Away}, Short: true}, Virtual: Pace{Length: 2 * time.Minute}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"causal", "convergence"}},
+	{Bug: "M11", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Away}, Short: true}, Must: []Need{Faults, Short}, Virtual: Pace{Length: 2 * time.Minute}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"causal", "convergence"}},
 	// A crash takes what peers have: the dots are given to other writes.
-	{Bug: "M12", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Kill}, Unsynced: true}, Virtual: Pace{Length: 2 * time.Minute}, Real: Pace{Length: 30 * time.Second}, CaughtBy: by{"versions", "convergence"}},
+	{Bug: "M12", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Kill}, Unsynced: true}, Must: []Need{Faults, Unsynced}, Virtual: Pace{Length: 2 * time.Minute}, Real: Pace{Length: 30 * time.Second}, CaughtBy: by{"versions", "convergence"}},
 	{Bug: "M13", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 2 * time.Minute}, CaughtBy: by{"durability", "causal"}},
 	// Two nodes must write a key in the same millisecond.
 	{Bug: "M14", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 4 * time.Minute, Rate: 400}, Real: Pace{Rate: 1500}, CaughtBy: by{"convergence", "causal-convergence"}},
-	{Bug: "M16", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Away}, Short: true}, Virtual: Pace{Length: 2 * time.Minute}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"convergence"}},
+	{Bug: "M16", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Away}, Short: true}, Must: []Need{Faults, Short}, Virtual: Pace{Length: 2 * time.Minute}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"convergence"}},
 	// One side must prune a value that the other deletes before it has heard of the winner.
 	{Bug: "M17", Plan: Plan{Workload: "delete", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 4 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second, Rate: 1000}, CaughtBy: by{"causal", "convergence", "durability"}},
 	{Bug: "M18", Plan: Plan{Workload: "scan"}, CaughtBy: by{"scan"}},
 	// A write must come between two pages: late links leave it the time.
 	{Bug: "M18", Plan: Plan{Workload: "ap-scan", Latency: 10 * time.Millisecond}, Virtual: Pace{Rate: 200}, CaughtBy: by{"scan"}},
-	{Bug: "M22", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, CaughtBy: by{"linearizable", "raft"}},
-	{Bug: "M24", Plan: Plan{Workload: "register", Faults: faults{nemesis.Stall}}, Virtual: Pace{Length: 6 * time.Minute, Rate: 200}, Real: Pace{Length: 2 * time.Minute}, CaughtBy: by{"linearizable", "versions"}},
-	{Bug: "M25", Plan: Plan{Workload: "register", Faults: faults{nemesis.Power}}, CaughtBy: by{"durability"}},
-	{Bug: "M26", Plan: Plan{Workload: "watch", Faults: faults{nemesis.Kill}}, CaughtBy: by{"watch"}},
+	// A write whose answer is lost in a cut must have happened, and be read.
+	{Bug: "M19", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, Must: []Need{Faults}, CaughtBy: by{"outcomes"}},
+	{Bug: "M20", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, Must: []Need{Faults}, CaughtBy: by{"nemesis"}, As: check.Invalid},
+	{Bug: "M22", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, Must: []Need{Faults}, CaughtBy: by{"linearizable", "raft"}},
+	{Bug: "M24", Plan: Plan{Workload: "register", Faults: faults{nemesis.Stall}}, Must: []Need{Faults}, Virtual: Pace{Length: 6 * time.Minute, Rate: 200}, Real: Pace{Length: 2 * time.Minute}, CaughtBy: by{"linearizable", "versions"}},
+	{Bug: "M25", Plan: Plan{Workload: "register", Faults: faults{nemesis.Power}}, Must: []Need{Faults}, CaughtBy: by{"durability"}},
+	{Bug: "M26", Plan: Plan{Workload: "watch", Faults: faults{nemesis.Kill}}, Must: []Need{Faults}, CaughtBy: by{"watch"}},
 	{Bug: "M26", Plan: Plan{Workload: "ap-watch", Faults: faults{nemesis.Kill, nemesis.Partition}}, Virtual: Pace{Length: 3 * time.Minute}, CaughtBy: by{"watch"}},
 	// In a cut of five two count as three, and acknowledge what a quorum of the others lacks.
 	{Bug: "M28", Plan: Plan{Workload: "bounded", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 30 * time.Second}, CaughtBy: by{"staleness"}},
 	// What both sides wrote during the cut comes late to the other.
-	{Bug: "M29", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 2 * time.Minute}, CaughtBy: by{"versions", "causal"}},
-	{Bug: "M31", Plan: Plan{Workload: "register", Faults: faults{nemesis.Succession}}, Virtual: Pace{Length: 4 * time.Minute, Rate: 200}, Real: Pace{Length: time.Minute}, CaughtBy: by{"linearizable", "versions"}},
+	{Bug: "M29", Plan: Plan{Workload: "roaming", Faults: faults{nemesis.Partition}}, Must: []Need{Faults}, Virtual: Pace{Length: 2 * time.Minute}, CaughtBy: by{"versions", "causal"}},
+	{Bug: "M31", Plan: Plan{Workload: "register", Faults: faults{nemesis.Succession}}, Must: []Need{Faults}, Virtual: Pace{Length: 4 * time.Minute, Rate: 200}, Real: Pace{Length: time.Minute}, CaughtBy: by{"linearizable", "versions"}},
 	// A session must write on one side of a cut, then on the other, where somebody reads who
 	// has not been on the first: half of the clients stay at their node.
 	{Bug: "M32", Plan: Plan{Workload: "bounded", Faults: faults{nemesis.Partition}}, Virtual: Pace{Rate: 200}, CaughtBy: by{"monotonic-writes", "writes-follow-reads"}},
 	// Its proof is wrong from the first sign of a new life until any member is caught up.
-	{Bug: "M33", Plan: Plan{Workload: "bounded", Faults: faults{nemesis.Revive}}, Virtual: Pace{Rate: 200}, Real: Pace{Length: 30 * time.Second}, CaughtBy: by{"staleness"}},
+	{Bug: "M33", Plan: Plan{Workload: "bounded", Faults: faults{nemesis.Revive}}, Must: []Need{Faults}, Virtual: Pace{Rate: 200}, Real: Pace{Length: 30 * time.Second}, CaughtBy: by{"staleness"}},
 	{Bug: "M34", Plan: Plan{Workload: "exactly-once"}, CaughtBy: by{"exactly-once"}},
 	// A loser must be hidden by a winner, which somebody who has read it deletes.
 	{Bug: "M35", Plan: Plan{Workload: "delete", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 4 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second, Rate: 1000}, CaughtBy: by{"causal"}},
+	// A delete must meet an increment on its way, of an actor of whom all know an older one.
+	{Bug: "M36", Plan: Plan{Workload: "counter", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 4 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second, Rate: 1000}, CaughtBy: by{"counter", "convergence"}},
 	// Who has seen a task, and that it is gone, must not miss the post that came before.
 	{Bug: "M37", Plan: Plan{Workload: "across", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 4 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second, Rate: 1000}, CaughtBy: by{"causal"}},
 	// A leader must die with a write that others hold, and nobody follow it in time: late
 	// links leave it the time.
-	{Bug: "M38", Plan: Plan{Workload: "register", Faults: faults{nemesis.Kill}, Latency: 20 * time.Millisecond}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"outcomes", "linearizable"}},
-	// A delete must meet an increment on its way, of an actor of whom all know an older one.
-	{Bug: "M36", Plan: Plan{Workload: "counter", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 4 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second, Rate: 1000}, CaughtBy: by{"counter", "convergence"}},
+	{Bug: "M38", Plan: Plan{Workload: "register", Faults: faults{nemesis.Kill}, Latency: 20 * time.Millisecond}, Must: []Need{Faults}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"outcomes", "linearizable"}},
 	{Bug: "M40", Plan: Plan{Workload: "ap-ttl"}, CaughtBy: by{"ttl"}},
 	// A clock must be set back over the end of a value that somebody has seen to be gone.
-	{Bug: "M41", Plan: Plan{Workload: "ap-ttl", Faults: faults{nemesis.Skew}}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"ttl"}},
+	{Bug: "M41", Plan: Plan{Workload: "ap-ttl", Faults: faults{nemesis.Skew}}, Must: []Need{Faults}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"ttl"}},
 	// The watcher must go to a node that has applied writes of its own before those that
 	// were seen elsewhere: late links leave it the time.
 	{Bug: "M42", Plan: Plan{Workload: "ap-watch", Latency: 50 * time.Millisecond}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 30 * time.Second}, CaughtBy: by{"watch"}},
 	{Bug: "M43", Plan: Plan{Workload: "map", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 2 * time.Minute}, CaughtBy: by{"map", "convergence"}},
 	{Bug: "M43", Plan: Plan{Workload: "set", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 2 * time.Minute}, CaughtBy: by{"set", "convergence"}},
-	// A write whose answer is lost in a cut must have happened, and be read.
-	{Bug: "M19", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, CaughtBy: by{"outcomes"}},
-	{Bug: "M20", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, CaughtBy: by{"nemesis"}, As: check.Invalid},
 	{Bug: "M46", Plan: Plan{Workload: "register"}, CaughtBy: by{"linearizable"}, As: check.Invalid},
 	{Bug: "M47", Plan: Plan{Workload: "register"}, CaughtBy: by{"linearizable"}, As: check.Invalid},
 }
