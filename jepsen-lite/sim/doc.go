@@ -7,7 +7,7 @@
 //	go test -tags mutants ./jepsen-lite/sim -run Mutants -v     # every planted bug, once
 //	go test -tags mutants ./jepsen-lite/sim -run Mutants -sim.seeds=20 -timeout 12h
 //	go test -tags mutants ./jepsen-lite/sim -run 'Mutants/^M4$' -sim.seeds=5 -sim.seed=16    # one bug, the last five seeds
-//	go test -tags mutants ./jepsen-lite/sim -run NegativeControls -sim.controls=all -sim.seeds=3 -timeout 2h
+//	go test -tags mutants ./jepsen-lite/sim -run NegativeControls -sim.controls -sim.seeds=3 -timeout 2h
 //
 // A seed drives the workload, the faults and the draws of the links. It promises the
 // same plan, not the same interleaving: Raft and the runtime draw for themselves.
