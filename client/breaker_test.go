@@ -106,6 +106,114 @@ func TestCircuitOpensIsProbedAndCloses(t *testing.T) {
 	})
 }
 
+// busy is a client that reads a hundred times a second and prefers n1. Every read is in
+// time, or it counts as slow.
+type busy struct {
+	t    *testing.T
+	ks   *client.Keyspace
+	slow atomic.Int64
+	wg   sync.WaitGroup
+}
+
+// alone makes every read a call.
+func alone(cfg *client.Config) { cfg.Resilience.NoSingleFlight = true }
+
+// read goes on for so long, and does not wait for the reads that are in progress then.
+func (b *busy) read(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; time.Sleep(10 * time.Millisecond) {
+		b.wg.Go(func() {
+			began := time.Now()
+			if failed := crowd(b.t, b.ks, 1); failed > 0 {
+				b.t.Errorf("a read failed though others serve")
+			}
+			if time.Since(began) > 100*time.Millisecond {
+				b.slow.Add(1)
+			}
+		})
+	}
+}
+
+// Though a busy client has a thousand answers of the last ten seconds from a node that
+// hangs, and goes elsewhere after the first silence, the circuit opens when the node is
+// asked again: half of the calls of ten seconds would have failed by then. Nobody waits
+// for the node a second time.
+func TestBusyClientOpensTheCircuitOfANodeThatHangs(t *testing.T) {
+	world(t, store.AP, func(t *testing.T, w *cluster) {
+		w.nodes["n1"].counted()
+		ks, seen := w.near(alone)
+		b := &busy{t: t, ks: ks}
+		b.read(20 * time.Second)
+		goOn := w.nodes["n1"].hang()
+		b.read(4 * time.Second)
+		if seen.String() != "" {
+			t.Errorf("after 4 s it is %s", seen)
+		}
+		b.read(3 * time.Second)
+		if seen.String() != "n1 open" {
+			t.Errorf("after 7 s it is %q", seen)
+		}
+		b.read(30 * time.Second)
+		if n := b.slow.Load(); n < 30 || n > 75 { // 0.7 s of a hundred a second
+			t.Errorf("%d reads waited for it", n)
+		}
+		goOn()
+		b.read(7 * time.Second)
+		b.wg.Wait()
+		if !strings.HasSuffix(seen.String(), "n1 closed") {
+			t.Errorf("7 s after it is back it is %s", seen)
+		}
+	})
+}
+
+// A node that knows the topology and serves nothing is no better.
+func TestAnswersToProbesAreNoService(t *testing.T) {
+	world(t, store.AP, func(t *testing.T, w *cluster) {
+		w.nodes["n1"].counted()
+		ks, seen := w.near(alone)
+		b := &busy{t: t, ks: ks}
+		b.read(20 * time.Second)
+		end := make(chan struct{})
+		defer close(end)
+		w.nodes["n1"].read = func(context.Context, store.Query) (store.Page, error) {
+			<-end
+			return store.Page{}, store.Unavailable
+		}
+		b.read(7500 * time.Millisecond)
+		b.wg.Wait()
+		if seen.String() != "n1 open" {
+			t.Errorf("after 7.5 s it is %q", seen)
+		}
+	})
+}
+
+func TestSlowAnswersOpenNoCircuit(t *testing.T) {
+	for name, c := range map[string]struct {
+		stall time.Duration // of the first answers
+		slow  time.Duration // of all
+	}{"slow all the time": {0, 600 * time.Millisecond}, "a second of silence": {time.Second, 0}} {
+		t.Run(name, func(t *testing.T) {
+			world(t, store.AP, func(t *testing.T, w *cluster) {
+				got := w.nodes["n1"].counted()
+				ks, seen := w.near(alone)
+				b := &busy{t: t, ks: ks}
+				b.read(20 * time.Second)
+				counted, until := w.nodes["n1"].read, time.Now().Add(c.stall)
+				w.nodes["n1"].read = func(ctx context.Context, q store.Query) (store.Page, error) {
+					time.Sleep(max(c.slow, time.Until(until)))
+					return counted(ctx, q)
+				}
+				b.read(10 * time.Second)
+				before := got.Load()
+				b.read(10 * time.Second)
+				b.wg.Wait()
+				if seen.String() != "" || got.Load()-before < 900 {
+					t.Errorf("%d of a thousand came to it; %s", got.Load()-before, seen)
+				}
+			})
+		})
+	}
+}
+
 // A probe is nobody's call: while a node is gone nobody waits for it.
 func TestProbesHoldUpNoCall(t *testing.T) {
 	world(t, store.AP, func(t *testing.T, w *cluster) {

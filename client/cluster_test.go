@@ -61,6 +61,7 @@ type node struct {
 	mu    sync.Mutex
 	conns []net.Conn
 	dial  func(ctx context.Context) error // nil: connects
+	hung  chan struct{}                   // closed when the node goes on; nil: it does not hang
 }
 
 // world runs a test in virtual time.
@@ -153,7 +154,43 @@ func (w *cluster) connect(ctx context.Context, addr string) (net.Conn, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.conns = append(n.conns, conn)
-	return conn, nil
+	return &stoppable{Conn: conn, node: n, closed: make(chan struct{})}, nil
+}
+
+// stoppable is a connection of which nothing is heard while the node hangs.
+type stoppable struct {
+	net.Conn
+	node   *node
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (s *stoppable) Read(b []byte) (int, error) {
+	got, err := s.Conn.Read(b)
+	s.node.mu.Lock()
+	hung := s.node.hung
+	s.node.mu.Unlock()
+	if hung != nil {
+		select {
+		case <-hung:
+		case <-s.closed:
+		}
+	}
+	return got, err
+}
+
+func (s *stoppable) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return s.Conn.Close()
+}
+
+// hang makes the node as one whose process is stopped: connections stay, and nothing is
+// answered, until it is told to go on.
+func (n *node) hang() (goOn func()) {
+	hung := make(chan struct{})
+	set := func(c chan struct{}) { n.mu.Lock(); n.hung = c; n.mu.Unlock() }
+	set(hung)
+	return func() { set(nil); close(hung) }
 }
 
 // cut breaks the node's connections; answers under way are lost.

@@ -35,7 +35,9 @@ type peer struct {
 
 	mu      sync.Mutex
 	circuit circuitbreaker.CircuitBreaker[any] // only used with mu held
-	silent  time.Time                          // since when it has not answered; zero if it has
+	silent  time.Time                          // when it last did not answer; zero if it has since
+	kept    int                                // calls that silence kept away since a call was last answered,
+	keptAt  time.Time                          // and when the last of them was
 	opened  time.Time
 	back    time.Time // when the circuit was closed again; zero once that is long ago
 	probing bool
@@ -123,6 +125,16 @@ func (p *peer) probe(after time.Duration) (permit, bool) {
 	return permit{p, p.word.Load()}, true
 }
 
+// glance is a permit to look whether a node that is only silent answers; none, if its
+// circuit is not closed.
+func (p *peer) glance() permit {
+	word := p.word.Load()
+	if stateIn(word) != circuitbreaker.ClosedState {
+		return permit{}
+	}
+	return permit{p, word}
+}
+
 // probe reports whether the attempt is one that decides about a circuit.
 func (m permit) probe() bool {
 	return m.p != nil && stateIn(m.word) == circuitbreaker.HalfOpenState
@@ -149,9 +161,7 @@ func (m permit) done(v verdict) {
 	defer p.unlock()
 	switch v {
 	case heard:
-		if !p.silent.IsZero() {
-			p.silent = time.Time{}
-		}
+		p.silent, p.kept = time.Time{}, 0
 	case hushed, failed:
 		p.silent = time.Now()
 	}
@@ -162,11 +172,43 @@ func (m permit) done(v verdict) {
 			p.circuit.RecordSuccess()
 		case v == failed || half:
 			p.circuit.RecordFailure()
+			p.late()
 		}
 	}
 	if v != nothing {
 		p.settle()
 	}
+}
+
+// late counts as failed the calls that were kept away from a node which was silent before
+// and after them: nobody answered, and nobody would have. Without them the calls that the
+// node answered before it hung hold a circuit closed for as long as they count, because
+// its silence, which keeps calls away, leaves too few to outweigh them. It is called with
+// mu held.
+func (p *peer) late() {
+	if time.Since(p.keptAt) > p.breaker.Window {
+		p.kept = 0 // so long ago that failures count no more
+	}
+	for ; p.kept > 0 && p.state() == circuitbreaker.ClosedState; p.kept-- {
+		p.circuit.RecordFailure()
+	}
+	p.kept = 0
+}
+
+// keep notes a call that would have come here first, and goes elsewhere because the node
+// is silent.
+func (p *peer) keep() {
+	p.mu.Lock()
+	p.kept, p.keptAt = p.kept+1, time.Now()
+	p.mu.Unlock()
+}
+
+// stirs ends the silence of a node that answers a probe. What it serves only calls can tell.
+func (p *peer) stirs() {
+	p.mu.Lock()
+	p.silent = time.Time{}
+	p.settle()
+	p.mu.Unlock()
 }
 
 // standing is where a node comes among those that hold a group.
@@ -193,10 +235,9 @@ func (p *peer) standing() (s standing, due bool) {
 		return open, due
 	}
 	if !p.silent.IsZero() {
-		if now.Sub(p.silent) < suspicion {
-			return suspect, false
-		}
-		p.silent = time.Time{}
+		due = !p.probing && now.Sub(p.silent) >= suspicion
+		p.probing = p.probing || due
+		return suspect, due
 	}
 	s = sound
 	if !p.back.IsZero() {

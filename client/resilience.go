@@ -40,6 +40,8 @@ type Resilience struct {
 type Breaker struct {
 	// Rate is the share of failures, of all calls of a node within Window, from which
 	// on the circuit opens; 0.5 if zero. It needs at least so many Calls; 10 if zero.
+	// Calls that go elsewhere because the node was silent count as failed, if it is
+	// still silent when it is asked again.
 	Rate   float64
 	Calls  uint
 	Window time.Duration // 10 s if zero

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -145,36 +146,47 @@ func (r *router) record(node string) *peer {
 func (r *router) order(nodes []string, first string) (out, due []string) {
 	out = make([]string, 0, len(nodes))
 	ranks := make([]int, 0, 8)
+	best, silent := math.MaxInt, (*peer)(nil) // who would come first if nobody were silent
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range nodes {
 		node := nodes[(r.offset+i)%len(nodes)]
-		rank, probe := r.rank(node, first)
+		p := r.record(node)
+		s, probe := p.standing()
 		if probe {
 			due = append(due, node)
+		}
+		rank := r.rank(node, first, s)
+		if s == suspect {
+			if would := r.rank(node, first, sound); would < best {
+				best, silent = would, p
+			}
+		} else if rank < best {
+			best, silent = rank, nil
 		}
 		out, ranks = append(out, node), append(ranks, rank)
 		for j := len(out) - 1; j > 0 && ranks[j] < ranks[j-1]; j-- {
 			out[j], out[j-1], ranks[j], ranks[j-1] = out[j-1], out[j], ranks[j-1], ranks[j]
 		}
 	}
+	if silent != nil && len(out) > 1 {
+		silent.keep()
+	}
 	return out, due
 }
 
-// rank is called with mu held.
-func (r *router) rank(node, first string) (rank int, due bool) {
-	s, due := r.record(node).standing()
+func (r *router) rank(node, first string, s standing) int {
 	switch {
 	case s >= suspect:
-		return 3 + int(s), due
+		return 3 + int(s)
 	case node == first:
-		return 0, due
+		return 0
 	case s == newly:
-		return 3, due
+		return 3
 	case node == r.near:
-		return 1, due
+		return 1
 	}
-	return 2, due
+	return 2
 }
 
 // endpoints are all that might know the topology, the likeliest first.
@@ -323,21 +335,33 @@ func (c *Client) ask(ctx context.Context, e endpoint, keyspace string) (verdict,
 	return heard, nil
 }
 
-// probe finds out, beside the caller, whether nodes whose circuits were open for long
-// enough are back.
+// probe finds out, beside the caller, whether nodes that were silent, or whose circuits
+// were open, for long enough are back.
 func (c *Client) probe(ctx context.Context, due []string) {
 	for _, node := range due {
 		p := c.router.peer(node)
 		if !c.part(func() {
 			defer p.probed()
+			if leave := p.glance(); leave.p != nil {
+				if v := c.probeOnce(ctx, node); v == heard {
+					p.stirs()
+				} else {
+					leave.done(v)
+				}
+				return
+			}
 			for leave, ok := p.probe(0); ok && leave.probe(); leave, ok = p.probe(never) {
-				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leastShare)
-				v, _ := c.ask(ctx, endpoint{node: node}, "")
-				cancel()
-				leave.done(v)
+				leave.done(c.probeOnce(ctx, node))
 			}
 		}) {
 			p.probed()
 		}
 	}
+}
+
+func (c *Client) probeOnce(ctx context.Context, node string) verdict {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leastShare)
+	defer cancel()
+	v, _ := c.ask(ctx, endpoint{node: node}, "")
+	return v
 }
