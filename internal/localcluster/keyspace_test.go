@@ -177,3 +177,31 @@ func TestTokenOfAnotherClusterIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// A keyspace that was created serves: each group, on each member, and not only the first
+// that a member has opened.
+func TestANewKeyspaceServesInEveryGroup(t *testing.T) {
+	for _, mode := range []string{"cp", "ap"} {
+		t.Run(mode, func(t *testing.T) {
+			linktest.Bubble(t, func(t *testing.T) {
+				c := memory(t, 3)
+				for _, keyspace := range []string{"a", "b", "c", "d", "e"} {
+					if err := tryCreate(t, c, "n1", &kvpb.CreateKeyspaceRequest{Name: keyspace, Mode: mode, Groups: 16, Replicas: 1}); err != nil {
+						t.Fatal(err)
+					}
+					serving := 0
+					for _, name := range c.Nodes() {
+						for _, r := range statusOf(t, c, name).GetReplicas() {
+							if r.GetKeyspace() == keyspace && r.GetReady() {
+								serving++
+							}
+						}
+					}
+					if serving != 16 {
+						t.Errorf("%d of the 16 groups of %s serve", serving, keyspace)
+					}
+				}
+			})
+		})
+	}
+}

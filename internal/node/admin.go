@@ -134,13 +134,15 @@ const (
 	memberWait = 500 * time.Millisecond // for a member to answer at all
 )
 
-// awaitServing waits until every member that answers says that it serves.
+// awaitServing waits until every member that answers says that it serves each group it
+// shall hold: a node opens them one after the other.
 func (n *Node) awaitServing(ctx context.Context, k shard.Keyspace) {
 	ctx, cancel := context.WithTimeout(ctx, serveWait)
 	defer cancel()
-	for _, members := range k.Placement {
+	for i, members := range k.Placement {
+		id := store.GroupID{Keyspace: k.ID, Shard: uint32(i)}
 		for _, m := range members {
-			for ctx.Err() == nil && !n.serves(ctx, m, k.Name) {
+			for ctx.Err() == nil && !n.serves(ctx, m, id) {
 				select {
 				case <-time.After(servePause):
 				case <-ctx.Done():
@@ -150,8 +152,8 @@ func (n *Node) awaitServing(ctx context.Context, k shard.Keyspace) {
 	}
 }
 
-// serves reports whether a member serves the keyspace, or cannot be reached.
-func (n *Node) serves(ctx context.Context, member, keyspace string) bool {
+// serves reports whether a member serves the group, or cannot be reached.
+func (n *Node) serves(ctx context.Context, member string, id store.GroupID) bool {
 	admin, err := n.pool.Admin(member)
 	if err != nil {
 		return true
@@ -159,19 +161,14 @@ func (n *Node) serves(ctx context.Context, member, keyspace string) bool {
 	ctx, cancel := context.WithTimeout(ctx, memberWait)
 	defer cancel()
 	s, err := admin.Status(ctx, &kvpb.StatusRequest{})
-	if err != nil {
-		return true
-	}
-	found := false
-	for _, r := range s.Replicas {
-		if r.Keyspace == keyspace {
-			found = true
-			if !r.Ready || r.Mode == store.CP.String() && r.Leader == "" {
-				return false
-			}
-		}
-	}
-	return found
+	return err != nil || statusServes(s, id)
+}
+
+// statusServes reports whether a node whose status that is serves the group.
+func statusServes(s *kvpb.StatusResponse, id store.GroupID) bool {
+	return slices.ContainsFunc(s.GetReplicas(), func(r *kvpb.ReplicaStatus) bool {
+		return r.GetGroup() == id.String() && r.GetReady() && (r.GetMode() != store.CP.String() || r.GetLeader() != "")
+	})
 }
 
 // DeleteKeyspace deletes a keyspace. Nodes drop their replicas when they hear.
