@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dialkv/dialkv/internal/localcluster"
+	"github.com/dialkv/dialkv/internal/node"
 	"github.com/dialkv/dialkv/jepsen-lite/check"
 	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
 	"github.com/dialkv/dialkv/jepsen-lite/scenario"
@@ -37,6 +38,7 @@ type world struct {
 	seed  int64
 	// syncFirst holds a leader up while its disk stands still, in one process.
 	syncFirst bool
+	patient   bool // its leaders are replaced as in production, not as in a classroom
 }
 
 func (a *app) checkRunCommand() *cobra.Command {
@@ -136,6 +138,9 @@ func (a *app) inWorld(ctx context.Context, w world, do func(localcluster.Cluster
 	if w.name == "local" {
 		cfg := memoryConfig(w.nodes, w.seed)
 		cfg.Storage.SyncFirst = w.syncFirst
+		if w.patient {
+			cfg.Timing = node.Timing{Membership: node.Classroom.Membership}
+		}
 		c, err := localcluster.NewMemory(starting, cfg)
 		if err != nil {
 			return err

@@ -74,7 +74,7 @@ func (r *labRun) run(ctx context.Context, e *lab.Experiment) error {
 	if e.Needs == nil {
 		err = play(nil)
 	} else {
-		w := world{name: map[string]string{"demo": "local", "procs": "procs"}[r.world], nodes: e.Needs.Nodes, seed: 1, syncFirst: true}
+		w := world{name: map[string]string{"demo": "local", "procs": "procs"}[r.world], nodes: e.Needs.Nodes, seed: 1, syncFirst: true, patient: e.Needs.Timing == lab.Production}
 		err = r.app.inWorld(ctx, w, func(c localcluster.Cluster) error { return play(c) })
 	}
 	if j == nil {

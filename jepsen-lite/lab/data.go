@@ -59,8 +59,16 @@ func get(ctx context.Context, c *call) (any, error) {
 	_, key, _ := strings.Cut(c.text("key"), "/")
 	o.query = &store.Query{Key: key, Level: level, Bound: bound, Siblings: o.call.Mode == store.AP.String()}
 	o.call.Level = c.level(level, bound, o.call.Mode)
-	return c.operate(ctx, o)
+	for end := time.Now().Add(c.time("until-found", 0)); ; wait(ctx, readPause) {
+		told, err := c.operate(ctx, o)
+		if err != nil || told["found"] == true || !time.Now().Before(end) {
+			return told, err
+		}
+	}
 }
+
+// readPause is the time between two reads that wait for a key.
+const readPause = time.Millisecond
 
 // level is what history calls one: the keyspace's own where none was asked for.
 func (c *call) level(level store.Level, bound time.Duration, mode string) string {
@@ -154,7 +162,7 @@ func (c *call) keyspace(name string) (shard.Keyspace, error) {
 }
 
 // operate does an operation in its session and records it. That it failed is an answer.
-func (c *call) operate(ctx context.Context, o *op) (any, error) {
+func (c *call) operate(ctx context.Context, o *op) (map[string]any, error) {
 	at, err := c.door(ctx)
 	if err != nil {
 		return nil, err
@@ -175,10 +183,10 @@ func (c *call) operate(ctx context.Context, o *op) (any, error) {
 		o.write.Context, o.call.Covers = s.contexts[full], append([]string{}, s.covers[full]...)
 	}
 	o.call.Process, o.call.Session, o.call.Node = s.process, s.name, at
-	o.opts = append(o.opts, client.In(live), client.WithTimeout(c.time("timeout", opTimeout)))
+	opts := append([]client.Option{client.In(live), client.WithTimeout(c.time("timeout", opTimeout))}, o.opts...)
 	began := time.Now()
 	id := c.world.rec.Invoke(o.call)
-	a, told := o.ask(ctx, cl.Keyspace(o.call.Keyspace), s)
+	a, told := o.ask(ctx, cl.Keyspace(o.call.Keyspace), s, opts)
 	c.world.rec.Complete(id, a)
 	s.token = live.Token()
 	told["took_ms"] = milliseconds(time.Since(began))
@@ -200,13 +208,13 @@ func (c *call) door(ctx context.Context) (string, error) {
 
 // ask sends the operation and returns what came of it, for the history and for the
 // experiment.
-func (o *op) ask(ctx context.Context, k *client.Keyspace, s *session) (history.Answer, map[string]any) {
+func (o *op) ask(ctx context.Context, k *client.Keyspace, s *session, opts []client.Option) (history.Answer, map[string]any) {
 	full := o.call.Keyspace + "/" + o.call.Key
 	if o.query == nil {
-		r, err := k.Write(ctx, o.write, o.opts...)
+		r, err := k.Write(ctx, o.write, opts...)
 		return o.wrote(r, err)
 	}
-	page, err := k.Read(ctx, *o.query, o.opts...)
+	page, err := k.Read(ctx, *o.query, opts...)
 	a, told := proved(page.Proof, err)
 	if err != nil {
 		return a, told

@@ -21,6 +21,7 @@ type Experiment struct {
 // Needs is the cluster of an experiment. Its keyspaces are made before it begins.
 type Needs struct {
 	Nodes     int
+	Timing    string // of elections, in one process: classroom, or production for late links
 	Keyspaces []Keyspace
 }
 
@@ -87,6 +88,13 @@ const (
 	maxComplaints = 20
 )
 
+// Timings of a cluster: how soon a silent leader is replaced. Production has patience for
+// links that are late.
+const (
+	Classroom  = "classroom"
+	Production = "production"
+)
+
 // The words of a file.
 var (
 	rootWords       = []string{"version", "title", "description", "tags", "configuration", "secrets", "contributions", "cluster", "steady-state-hypothesis", "method", "rollbacks", "runtime", "extensions", "dry", "controls"}
@@ -95,12 +103,13 @@ var (
 	stepWords       = append([]string{"say", "predict"}, activityWords...)
 	predictWords    = []string{"ask", "choices", "answer", "why"}
 	pauseWords      = []string{"before", "after"}
-	clusterWords    = []string{"nodes", "keyspaces"}
+	clusterWords    = []string{"nodes", "timing", "keyspaces"}
 	keyspaceWords   = []string{"name", "mode", "replicas", "groups", "conflict", "w", "durability"}
 	settingWords    = []string{"type", "key", "default", "env_var_type"}
 
 	hypothesisStrategies = []string{"default", "before-method-only", "after-method-only"}
 	rollbackStrategies   = []string{"default", "always", "never", "deviated"}
 	contributionWords    = []string{"high", "medium", "low", "none"}
+	timings              = []string{Classroom, Production}
 	settingKinds         = []string{"str", "int", "float", "bool", "json"}
 )

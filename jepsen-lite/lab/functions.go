@@ -35,7 +35,7 @@ func functions() []function {
 	field := argument{"field", kindText, false, "of a map; the member is the value on a set"}
 	return []function{
 		{"put", "Write a value. " + answers, writing(key, value, field, argument{"ttl", kindTime, false, "how long it lives"}, argument{"create", kindYes, false, "cp: only if the key is absent"}, argument{"fence", kindText, false, "cp: the name of a lock that must be held by the session"}), put},
-		{"get", "Read a key. " + answers, reading(key), get},
+		{"get", "Read a key. " + answers, reading(key, argument{"until-found", kindTime, false, "read again and again, this long at most, while there is nothing"}), get},
 		{"delete", "Remove a key, a field or a member. " + answers, writing(key, field), remove},
 		{"add", "Add a member to a set. " + answers, writing(key, value), add},
 		{"cas", "Write if the key holds the expected value; cp. " + answers, data(key, value, argument{"expect", kindText, true, "the value that must be there"}), swap},

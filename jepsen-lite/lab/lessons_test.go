@@ -18,8 +18,12 @@ func virtual(t *testing.T, e *lab.Experiment) (j *lab.Journal) {
 	linktest.Bubble(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
+		timing := node.Classroom
+		if e.Needs.Timing == lab.Production {
+			timing = node.Timing{Membership: node.Classroom.Membership}
+		}
 		c, err := localcluster.NewMemory(ctx, localcluster.MemoryConfig{
-			Nodes: e.Needs.Nodes, Seed: 1, Latency: 500 * time.Microsecond, Jitter: 200 * time.Microsecond,
+			Nodes: e.Needs.Nodes, Seed: 1, Timing: timing, Latency: 500 * time.Microsecond, Jitter: 200 * time.Microsecond,
 			Storage: node.Storage{SyncFirst: true},
 		})
 		if err != nil {

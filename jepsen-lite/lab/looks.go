@@ -73,20 +73,26 @@ func replicas(ctx context.Context, c *call) (any, error) {
 	return out, nil
 }
 
+// valuesAt looks through a replica, page by page, until it comes to the key.
 func valuesAt(ctx context.Context, admin kvpb.AdminClient, k shard.Keyspace, key string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	page, err := admin.Dump(ctx, &kvpb.DumpRequest{KeyspaceId: k.ID, Shard: k.Shard(key), From: key, Limit: 1})
-	if err != nil {
-		return nil, kvpb.FromStatus(err)
-	}
 	values := []string{}
-	for _, item := range page.GetItems() {
-		for _, v := range item.GetValues() {
-			if item.GetKey() == key {
+	for from, begun := "", false; from != "" || !begun; begun = true {
+		page, err := admin.Dump(ctx, &kvpb.DumpRequest{KeyspaceId: k.ID, Shard: k.Shard(key), From: from, Limit: store.MaxPage})
+		if err != nil {
+			return nil, kvpb.FromStatus(err)
+		}
+		for _, item := range page.GetItems() {
+			if item.GetKey() != key {
+				continue
+			}
+			for _, v := range item.GetValues() {
 				values = append(values, string(v))
 			}
+			return values, nil
 		}
+		from = page.GetNext()
 	}
 	return values, nil
 }

@@ -187,11 +187,13 @@ func (r *reader) settings(n *yaml.Node, what string) map[string]setting {
 }
 
 func (r *reader) cluster(n *yaml.Node) *Needs {
-	needs := &Needs{Nodes: 5}
+	needs := &Needs{Nodes: 5, Timing: Classroom}
 	for _, f := range r.fields(n, "cluster", clusterWords) {
 		switch f.name {
 		case "nodes":
 			needs.Nodes = r.count(f.value, "nodes", 1, 7)
+		case "timing":
+			needs.Timing = r.word(f.value, "timing", timings)
 		case "keyspaces":
 			for _, k := range r.list(f.value, "keyspaces", maxKeyspaces) {
 				needs.Keyspaces = append(needs.Keyspaces, r.keyspace(k))

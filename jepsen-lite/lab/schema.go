@@ -66,7 +66,7 @@ func clusterSchema() object {
 		"name": text(), "mode": object{"enum": words("cp", "ap")}, "replicas": number(1, 7), "groups": number(1, 64),
 		"conflict": text(), "w": text(), "durability": text(),
 	}, "name", "mode")
-	return closed(object{"nodes": number(1, 7), "keyspaces": object{"type": "array", "maxItems": maxKeyspaces, "items": keyspace}})
+	return closed(object{"nodes": number(1, 7), "timing": object{"enum": timings}, "keyspaces": object{"type": "array", "maxItems": maxKeyspaces, "items": keyspace}})
 }
 
 func hypothesisSchema() object {
