@@ -67,8 +67,9 @@ func goFiles(t *testing.T, each func(dir string, tests bool, f *ast.File)) {
 	}
 }
 
-// Whatever asks a cluster, which is what takes a context, is called in an example that
-// runs, and every package has one.
+// Whatever asks a cluster, which is what takes a context, and whatever makes something
+// for it, options, steps and conditions, is called in an example that runs, and every
+// package has one.
 func TestEveryEntryHasAnExample(t *testing.T) {
 	called, shown := map[string]bool{}, map[string]bool{}
 	goFiles(t, func(dir string, tests bool, f *ast.File) {
@@ -92,7 +93,7 @@ func TestEveryEntryHasAnExample(t *testing.T) {
 		}
 		for _, d := range f.Decls {
 			entry, ok := d.(*ast.FuncDecl)
-			if ok && !tests && entry.Name.IsExported() && takesContext(entry) && !called[entry.Name.Name] {
+			if ok && !tests && entry.Name.IsExported() && (takesContext(entry) || makes(entry)) && !called[entry.Name.Name] {
 				t.Errorf("%s, in %s, is in no example", entry.Name.Name, dir)
 			}
 		}
@@ -106,4 +107,18 @@ func takesContext(f *ast.FuncDecl) bool {
 	}
 	at, ok := f.Type.Params.List[0].Type.(*ast.SelectorExpr)
 	return ok && at.Sel.Name == "Context"
+}
+
+// makes reports whether it is a function that returns something, for other than tests,
+// whose T an example has not.
+func makes(f *ast.FuncDecl) bool {
+	return f.Recv == nil && f.Type.Results.NumFields() > 0 && !takesT(f)
+}
+
+func takesT(f *ast.FuncDecl) bool {
+	if f.Type.Params.NumFields() == 0 {
+		return false
+	}
+	at, ok := f.Type.Params.List[0].Type.(*ast.Ident)
+	return ok && at.Name == "TB"
 }

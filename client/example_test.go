@@ -18,7 +18,7 @@ import (
 )
 
 // The examples share a cluster of three nodes in this process, in real time, with a cp
-// keyspace "orders" of one group, cp keyspaces "accounts" and "ledger" of four, and ap keyspaces:
+// keyspace "orders" of one group, cp keyspaces "accounts", "ledger" and "archive" of four, and ap keyspaces:
 // "carts" of siblings, "likes" of counters, "tags" of sets and "profiles" of maps.
 var lab = sync.OnceValue(func() *localcluster.Memory {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -29,6 +29,7 @@ var lab = sync.OnceValue(func() *localcluster.Memory {
 	check(err)
 	for _, r := range []*kvpb.CreateKeyspaceRequest{
 		{Name: "orders", Mode: "cp"}, {Name: "accounts", Mode: "cp", Groups: 4}, {Name: "ledger", Mode: "cp", Groups: 4},
+		{Name: "archive", Mode: "cp", Groups: 4},
 		{Name: "carts", Mode: "ap", Conflict: "siblings"},
 		{Name: "likes", Mode: "ap", Conflict: "counter"}, {Name: "tags", Mode: "ap", Conflict: "set"}, {Name: "profiles", Mode: "ap", Conflict: "map"},
 	} {

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/dialkv/dialkv/client"
@@ -73,4 +74,16 @@ func Example() {
 	check(err)
 	fmt.Println(said)
 	// Output: tea
+}
+
+// A server refuses a call that brings a token of another cluster, and its caller learns why.
+func ExampleReason() {
+	l := new(lab)
+	defer l.end()
+	cluster := clienttest.Start(l, clienttest.Config{Nodes: 1})
+	carrier := sessiongrpc.New(cluster.Client())
+	brings := metadata.NewIncomingContext(context.Background(), metadata.Pairs(sessiongrpc.Key, "no token of ours"))
+	_, err := carrier.UnaryServer(brings, nil, nil, nil) // as grpc.UnaryInterceptor calls it
+	fmt.Println(sessiongrpc.Reason(err).Code)
+	// Output: Invalid
 }
