@@ -3,8 +3,10 @@ package localcluster_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/dialkv/dialkv/client"
 	"github.com/dialkv/dialkv/internal/kvpb"
@@ -241,6 +244,72 @@ func TestACallThatEntersAtANodeIsOneTree(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.hold(t, "put at n2", c.tracesMade(), "kv.put › kv.front.write › kv.put › kv.attempt › kv.node.put")
+	})
+}
+
+// Clients in other languages say where they are in a trace as everybody does: in metadata.
+func TestAPlainGRPCClientIsTheParentOfTheNodesSpan(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := tracedCluster(t)
+		cfg, err := c.Outside()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := kvpb.Dial(cfg.Seeds[0], func(ctx context.Context, addr string) (net.Conn, error) { return cfg.Dial(ctx, "", addr) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		const (
+			id      = "0af7651916cd43dd8448eb211c80319c"
+			sampled = "00-" + id + "-b7ad6b7169203331-01"
+			another = "00-" + id + "-00f067aa0ba902b7-01"
+		)
+		get := func(own *kvpb.Trace, fields ...string) tracetest.SpanStubs {
+			ctx := metadata.AppendToOutgoingContext(within(t, time.Minute), fields...)
+			r, err := kvpb.NewKVClient(conn).Read(ctx, &kvpb.ReadRequest{Keyspace: "carts", Key: "k", Trace: own})
+			if err = errors.Join(err, kvpb.FromStatus(err)); err != nil || r.GetError() != nil || len(r.GetSpans()) > 0 {
+				t.Errorf("with %q: %v, %v, %d spans came back", fields, err, r.GetError(), len(r.GetSpans()))
+			}
+			return c.tracesMade()
+		}
+		for name, list := range map[string]tracetest.SpanStubs{
+			"metadata":              get(nil, "traceparent", sampled, "tracestate", "vendor=1", "tracestate", "other=2"),
+			"the field comes first": get(&kvpb.Trace{Parent: sampled}, "traceparent", another),
+		} {
+			if len(list) != 1 {
+				t.Fatalf("%s: %d spans", name, len(list))
+			}
+			s := list[0]
+			if s.Name != "kv.node.get" || s.SpanContext.TraceID().String() != id || s.Parent.SpanID().String() != "b7ad6b7169203331" || !s.Parent.IsRemote() {
+				t.Errorf("%s: %s in trace %s below %s", name, s.Name, s.SpanContext.TraceID(), s.Parent.SpanID())
+			}
+			if state := s.SpanContext.TraceState().String(); name == "metadata" && state != "vendor=1,other=2" {
+				t.Errorf("the state is %q", state)
+			}
+		}
+		for name, fields := range map[string][]string{
+			"nothing":              nil,
+			"it was not sampled":   {"traceparent", strings.TrimSuffix(sampled, "1") + "0"},
+			"garbage":              {"traceparent", "00-no-trace-01"},
+			"two of them":          {"traceparent", sampled, "traceparent", another},
+			"more than is allowed": {"traceparent", sampled + strings.Repeat("-", 200)},
+		} {
+			if list := get(nil, fields...); len(list) > 0 {
+				t.Errorf("%s: %d spans", name, len(list))
+			}
+		}
+		ctx := metadata.AppendToOutgoingContext(within(t, time.Minute), "traceparent", sampled)
+		w, err := kvpb.NewFrontClient(conn).Write(ctx, &kvpb.WriteRequest{Keyspace: "orders", Op: kvpb.Op_OP_PUT, Key: "k"})
+		if err != nil || w.GetError() != nil {
+			t.Fatalf("%v, %v", err, w.GetError())
+		}
+		front := c.tracesMade()
+		if !slices.ContainsFunc(front, func(s tracetest.SpanStub) bool {
+			return s.Name == "kv.front.write" && s.Parent.SpanID().String() == "b7ad6b7169203331"
+		}) {
+			t.Errorf("what enters at a node has %d spans, none below the caller's", len(front))
+		}
 	})
 }
 

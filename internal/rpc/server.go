@@ -150,10 +150,7 @@ func NewServer(cfg Config) *grpc.Server {
 
 func (c Config) answerUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (resp any, err error) {
 	defer func() { err = kvpb.Status(c.recovered(ctx, recover(), err)) }()
-	if r, ok := req.(interface{ GetTrace() *kvpb.Trace }); ok {
-		ctx = kvpb.FromTrace(ctx, r.GetTrace())
-	}
-	return handler(ctx, req)
+	return handler(enter(ctx, req), req)
 }
 
 func (c Config) answerStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {

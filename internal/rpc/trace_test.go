@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 )
@@ -27,5 +28,18 @@ func TestBeginOfAnUntracedRequestAllocatesNothing(t *testing.T) {
 	}
 	if _, _ = cfg.begin(t.Context(), &kvpb.Trace{}, "kv.node.", op); begun != "kv.node.get" {
 		t.Errorf("%q was begun", begun)
+	}
+}
+
+// What other metadata a caller sends is not looked through, let alone copied.
+func TestEnteringOfAnUntracedRequestAllocatesNothing(t *testing.T) {
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("user-agent", "grpc-java", "content-type", "application/grpc"))
+	r := &kvpb.ReadRequest{Key: "k"}
+	if n := testing.AllocsPerRun(100, func() {
+		if enter(ctx, r) != ctx {
+			t.Error("another context")
+		}
+	}); n != 0 || r.Trace != nil {
+		t.Errorf("%v allocations, and the trace %v", n, r.Trace)
 	}
 }

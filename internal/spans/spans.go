@@ -129,9 +129,10 @@ const (
 	maxState  = 512
 )
 
+// The fields of W3C Trace Context.
 const (
-	parentField = "traceparent"
-	stateField  = "tracestate"
+	ParentField = "traceparent"
+	StateField  = "tracestate"
 )
 
 // Parent is the W3C form of the place of ctx; "" if there is none that was sampled.
@@ -141,10 +142,10 @@ func Parent(ctx context.Context) (parent, state string) {
 	}
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
-	if state = carrier[stateField]; len(state) > maxState {
+	if state = carrier[StateField]; len(state) > maxState {
 		state = ""
 	}
-	return carrier[parentField], state
+	return carrier[ParentField], state
 }
 
 // WithParent returns ctx at the place that Parent has named. What is garbage, too long or
@@ -156,7 +157,7 @@ func WithParent(ctx context.Context, parent, state string) context.Context {
 	if len(state) > maxState {
 		state = ""
 	}
-	there := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{parentField: parent, stateField: state})
+	there := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{ParentField: parent, StateField: state})
 	if !trace.SpanContextFromContext(there).IsSampled() {
 		return ctx
 	}
