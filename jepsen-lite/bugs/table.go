@@ -39,8 +39,8 @@ var Table = []Row{
 	{Bug: "M18", Plan: Plan{Workload: "scan"}, Real: quick, CaughtBy: by{"scan"}},
 	// A write must come between two pages: late links leave it the time.
 	{Bug: "M18", Plan: Plan{Workload: "ap-scan", Latency: 10 * time.Millisecond}, Virtual: Pace{Rate: 200}, Real: quick, CaughtBy: by{"scan"}},
-	// A write whose answer is lost in a cut must have happened, and be read.
-	{Bug: "M19", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, Must: []Need{Faults}, CaughtBy: by{"outcomes"}},
+	// As for M38: the leader must die with a write that happens all the same.
+	{Bug: "M19", Plan: Plan{Workload: "register", Faults: faults{nemesis.Kill}, Latency: 20 * time.Millisecond}, Must: []Need{Faults}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"outcomes"}},
 	{Bug: "M20", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, Must: []Need{Faults}, CaughtBy: by{"nemesis"}, As: check.Invalid},
 	{Bug: "M22", Plan: Plan{Workload: "register", Faults: faults{nemesis.Partition}}, Must: []Need{Faults}, CaughtBy: by{"linearizable", "raft"}},
 	{Bug: "M24", Plan: Plan{Workload: "register", Faults: faults{nemesis.Stall}}, Must: []Need{Faults}, Virtual: Pace{Length: 6 * time.Minute, Rate: 200}, Real: Pace{Length: 2 * time.Minute}, CaughtBy: by{"linearizable", "versions"}},
