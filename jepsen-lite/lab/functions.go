@@ -1,6 +1,6 @@
 package lab
 
-// The arguments that all operations on data take.
+// data adds the arguments that all operations on data take.
 func data(own ...argument) []argument {
 	return append(own,
 		argument{"at", kindNode, false, "enter at this node, and be routed from where it stands"},
@@ -9,7 +9,7 @@ func data(own ...argument) []argument {
 	)
 }
 
-// read adds the level.
+// reading adds the level.
 func reading(own ...argument) []argument {
 	return append(data(own...), argument{"level", kindLevel, false, "strong, causal, bounded:2s, …; the keyspace's default if absent"})
 }
@@ -62,7 +62,7 @@ func functions() []function {
 		{"heal", "Make every link whole and in time.", nil, heal},
 		{"kill", "End nodes as kill -9 does.", []argument{node}, kill},
 		{"restart", "Start nodes again, on what their disks hold, and wait until they are ready. One that runs is ended in an orderly way first.", []argument{node}, restart},
-		{"pause", "Stop nodes as SIGSTOP does. In one process, which has no SIGSTOP, the node's disk stands still and nothing leaves it or reaches it.", []argument{node}, pause},
+		{"pause", "Stop nodes as SIGSTOP does; real processes only.", []argument{node}, pause},
 		{"resume", "Let paused nodes go on.", []argument{node}, resume},
 		{"slow-disk", "Make every sync of nodes' logs take longer; 0 heals.", []argument{node, {"by", kindTime, true, "each sync"}}, slowDisk},
 		{"skew", "Set nodes' wall clocks wrong; 0 heals.", []argument{node, {"ahead", kindSkew, true, "such as 30s or -30s"}}, skew},
