@@ -150,7 +150,7 @@ func (p *tab) focus(selector string) {
 		}
 		p.keys("\t")
 	}
-	p.t.Fatalf("Tab never comes to %s", selector)
+	p.t.Fatalf("Tab never comes to %s\nthe page says: %s", selector, evaluate[string](p, `document.body.innerText`))
 }
 
 func (p *tab) press(selector, key string) {
@@ -195,12 +195,13 @@ func (p *tab) fits() {
 	}
 }
 
-// picture keeps what the page looks like, with -pictures.
-func (p *tab) picture(name string) {
+// picture keeps what the page looks like from an element on, with -pictures.
+func (p *tab) picture(name, from string) {
 	p.t.Helper()
 	if !*pictures {
 		return
 	}
+	evaluate[bool](p, fmt.Sprintf(`(scrollTo(0, document.querySelector(%q).getBoundingClientRect().top + scrollY - 70), true)`, from))
 	png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
 	must(p.t, err)
 	dir := filepath.Join("..", "..", "docs", "how-to", "pictures")
@@ -221,6 +222,7 @@ func TestCutRefusedHealedResolved(t *testing.T) {
 
 // story is a partition from beginning to end, by keyboard alone.
 func story(t *testing.T, ctx context.Context, width int64, scheme string) {
+	first := width == 1280 && scheme == "light"
 	w := demo(t)
 	p := open(t, ctx, w, width, scheme)
 	p.says("#availability", "available everywhere")
@@ -250,7 +252,10 @@ func story(t *testing.T, ctx context.Context, width int64, scheme string) {
 	p.until(`/● put carts.k: ok/.test(document.querySelector("#answer .outcome")?.textContent ?? "")`)
 	p.says("#availability", "1 key differs")
 	p.accessible()
-	p.picture(fmt.Sprintf("cut-%d-%s", width, scheme))
+	p.says("#availability", "available on n3,n4,n5")
+	if first {
+		p.picture("cut", "#main")
+	}
 
 	p.press("#heal", "\r")
 	p.says("#net", "every link is whole")
@@ -258,7 +263,9 @@ func story(t *testing.T, ctx context.Context, width int64, scheme string) {
 	p.says("#resolve", "Conflict: 2 values")
 	p.accessible()
 	p.fits()
-	p.picture(fmt.Sprintf("conflict-%d-%s", width, scheme))
+	if first {
+		p.picture("conflict", "#main")
+	}
 	p.press("#merge", "\r")
 	p.until(`document.querySelector("#resolve").textContent === "" && [...document.querySelectorAll("#replicas tr")].every((r) => r.querySelectorAll(".value").length === 1)`)
 	p.says("#log", "put carts/k = ")

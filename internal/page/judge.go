@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dialkv/dialkv/jepsen-lite/check"
@@ -74,6 +75,7 @@ func (t *tape) verdict(then time.Time) verdict {
 		return v
 	}
 	v.Not = append(v.Not, dropUnclear(e.history)...)
+	dropBygone(e.history)
 	report := check.Run(e.history, check.Options{PorcupineTimeout: searchTime})
 	v.Verdict = report.Verdict
 	v.OK, v.Failed, v.Unknown = report.Operations.OK, report.Operations.Fail, report.Operations.Unknown
@@ -124,6 +126,14 @@ func dropUnclear(h *history.History) (why []string) {
 	return why
 }
 
+// dropBygone takes the faults out of a history that ended before its operations began: a
+// checker would ask for reads in them.
+func dropBygone(h *history.History) {
+	if len(h.Ops) > 0 {
+		h.Faults = slices.DeleteFunc(h.Faults, func(f history.Window) bool { return f.End < h.Ops[0].Begin })
+	}
+}
+
 // chart is what the levels of a keyspace cost, and how old what they showed was: PACELC,
 // measured here and now.
 type chart struct {
@@ -136,45 +146,58 @@ type chart struct {
 
 // levelRow is one level. Times are in milliseconds.
 type levelRow struct {
-	Level  string  `json:"level"` // put for writes
-	PACELC string  `json:"pacelc,omitempty"`
-	Reads  int     `json:"reads"`
-	Failed int     `json:"failed"`
-	P50    float64 `json:"p50_ms"`
-	P99    float64 `json:"p99_ms"`
-	Stale  int     `json:"stale"`
-	OldP99 float64 `json:"old_p99_ms"`
+	Level    string  `json:"level"` // put for writes
+	PACELC   string  `json:"pacelc,omitempty"`
+	Answered int     `json:"answered"`
+	Failed   int     `json:"failed"` // or unknown
+	P50      float64 `json:"p50_ms"`
+	P99      float64 `json:"p99_ms"`
+	Stale    int     `json:"stale"` // reads that were behind
+	OldP99   float64 `json:"old_p99_ms"`
 }
 
-// rowsOf are the levels of one mode in a report, cheapest first.
+// rowsOf are the levels of one mode in a history, the cheapest first, and the puts.
 func rowsOf(h *history.History, mode store.Mode) []levelRow {
 	report := check.Run(h, check.Options{Claims: []string{"outcomes"}})
-	rows := []levelRow{}
-	for _, l := range report.Latency {
-		row := levelRow{Level: l.Level, Reads: l.N, P50: l.P50, P99: l.P99}
-		if l.Op == string(history.Put) {
-			row.Level = "put"
-		} else if level, _, err := store.ParseLevelBound(l.Level); err == nil {
-			row.PACELC = level.PACELC(mode)
-		}
-		for _, a := range report.Staleness {
-			if a.Level == l.Level && l.Op == string(history.Get) {
-				row.Stale, row.OldP99 = a.Stale, a.P99
-			}
-		}
-		rows = append(rows, row)
-	}
+	puts := levelRow{Level: "put"}
+	reads := make(map[string]*levelRow)
 	for i := range h.Ops {
 		op := &h.Ops[i]
-		name := op.Level
-		if op.Write() {
-			name = "put"
+		row := &puts
+		if !op.Write() {
+			name, _, _ := strings.Cut(op.Level, ":")
+			if reads[name] == nil {
+				reads[name] = &levelRow{Level: name}
+			}
+			row = reads[name]
 		}
-		if at := slices.IndexFunc(rows, func(r levelRow) bool { return r.Level == name }); at >= 0 && !op.OK() {
-			rows[at].Failed++
-		} else if at < 0 {
-			rows = append(rows, levelRow{Level: name, Failed: 1})
+		if op.OK() {
+			row.Answered++
+		} else {
+			row.Failed++
 		}
 	}
-	return rows
+	for _, l := range report.Latency {
+		row := &puts
+		if l.Op == string(history.Get) {
+			row = reads[l.Level]
+		}
+		if row != nil {
+			row.P50, row.P99 = l.P50, l.P99
+		}
+	}
+	for _, a := range report.Staleness {
+		if row := reads[a.Level]; row != nil {
+			row.Stale, row.OldP99 = a.Stale, a.P99
+		}
+	}
+	rows := []levelRow{}
+	for _, name := range store.LevelNames {
+		if row := reads[name]; row != nil {
+			level, _ := store.ParseLevel(name) // it is a name of the list
+			row.PACELC = level.PACELC(mode)
+			rows = append(rows, *row)
+		}
+	}
+	return append(rows, puts)
 }

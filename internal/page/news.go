@@ -28,7 +28,7 @@ func (p *Page) note(e entry) {
 }
 
 // news tells what is otherwise than it was at the last look, whoever did it, and notes
-// faults for the checkers.
+// cuts for the checkers.
 func (p *Page) news(s *state) {
 	was := p.looks.before
 	if was == nil {
@@ -75,13 +75,6 @@ func (p *Page) nodeNews(n, was nodeState) {
 		text := n.ID + " is " + n.State
 		if gone {
 			text = n.ID + " does not answer"
-		}
-		if gone != (was.State == "unreachable") {
-			phase := history.End
-			if gone {
-				phase = history.Begin
-			}
-			p.tape.fault("node", phase, n.ID)
 		}
 		p.note(entry{Kind: "node", Node: n.ID, Text: text, Began: gone, Ended: !gone})
 	}

@@ -8,13 +8,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // stream opens the events from behind an id, and returns a function that reads one. The
 // stream ends with the test, or with leave.
 func (w *world) stream(t *testing.T, last string) (next func() (id, kind, data string), leave func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.at+"/api/events", nil)
 	must(t, err)

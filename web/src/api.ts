@@ -19,7 +19,7 @@ export interface Ended { id: number; t: number; outcome: string; code?: string; 
 export interface Entry { t: number; kind: string; text: string; node?: string; began?: boolean; ended?: boolean }
 export interface Checker { name: string; claim: string; verdict: string; sentence: string; witness: number[] }
 export interface Verdict { verdict: string; ops: number; ok: number; failed: number; unknown: number; checkers: Checker[]; not?: string[] }
-export interface LevelRow { level: string; pacelc?: string; reads: number; failed: number; p50_ms: number; p99_ms: number; stale: number; old_p99_ms: number }
+export interface LevelRow { level: string; pacelc?: string; answered: number; failed: number; p50_ms: number; p99_ms: number; stale: number; old_p99_ms: number }
 export interface Chart { keyspace: string; mode: string; net: string; seconds: number; rows: LevelRow[] }
 export interface Load { running: boolean; keyspace: string; until: number; measure: boolean }
 

@@ -127,7 +127,10 @@ async function inspect(): Promise<void> {
   try {
     view = await ask<KeyView>("key", { keyspace, key });
   } catch (e) {
-    if (turn === asked) at("replicas").replaceChildren(h("tr", {}, h("td", { colspan: 3 }, (e as Error).message)));
+    if (turn === asked) {
+      at("replicas").replaceChildren(h("tr", {}, h("td", { colspan: 3 }, (e as Error).message)));
+      again(turn);
+    }
     return;
   }
   if (turn !== asked) return; // a later question has its answer already, or will
@@ -139,7 +142,13 @@ async function inspect(): Promise<void> {
     say(cells[2]!, !r.answers ? (r.why ?? "") : r.siblings ? r.siblings.map((s) => `dot ${s.dot.slice(0, 4)}…${s.dot.slice(s.dot.indexOf(":"))}`).join(", ") : r.revision ? `revision ${r.revision}` : "");
   });
   for (const el of Array.from(body.children)) if (!el.hasAttribute("data-key")) el.remove();
+  if (view.replicas.some((r) => !r.answers)) again(turn);
   conflict(view);
+}
+
+// again asks once more soon what was not answered, unless something else was asked since.
+function again(turn: number): void {
+  setTimeout(() => { if (turn === asked) void inspect(); }, 1500);
 }
 
 // conflict offers to put one value in the place of all, if that is what a replica has.

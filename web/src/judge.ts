@@ -9,17 +9,16 @@ const words: Record<string, string> = {
 
 export function init(): void {
   const keyspace = () => at<HTMLSelectElement>("keyspace").value;
-  const load = (body: object) => async () => {
+  const load = async (body: object) => {
     try {
-      await ask("load", body instanceof Function ? body() : body);
-      say(at("measure-state"), "");
+      await ask("load", body); // the server tells everybody that it runs
     } catch (e) {
       const f = e as Refused;
       say(at("measure-state"), `${f.message}${f.failure?.try ? ` – try ${f.failure.try}` : ""}`);
     }
   };
-  at("traffic").addEventListener("click", () => void load({ keyspace: keyspace(), seconds: 20 })());
-  at("measure-go").addEventListener("click", () => void load({ keyspace: keyspace(), seconds: 12, measure: true })());
+  at("traffic").addEventListener("click", () => void load({ keyspace: keyspace(), seconds: 20 }));
+  at("measure-go").addEventListener("click", () => void load({ keyspace: keyspace(), seconds: 12, measure: true }));
 }
 
 export function running(l: Load): void {
@@ -51,8 +50,8 @@ export function charts(all: Record<string, Chart>): void {
 const ms = (v: number) => (v < 10 ? v.toFixed(2) : v.toFixed(0));
 
 function table(c: Chart): Element {
-  const head = ["level", "class", "answered", "refused", "half within", "99 of 100 within", "behind", "99 of 100 at most"];
-  const rows = c.rows.map((r, i) => h("tr", {}, h("th", { scope: "row" }, `${i + 1} ${r.level}`), h("td", {}, r.pacelc ?? ""), h("td", {}, String(r.reads)), h("td", {}, String(r.failed)),
+  const head = ["level", "class", "answered", "not answered", "half within", "99 of 100 within", "behind", "99 of 100 at most"];
+  const rows = c.rows.map((r, i) => h("tr", {}, h("th", { scope: "row" }, `${i + 1} ${r.level}`), h("td", {}, r.pacelc ?? ""), h("td", {}, String(r.answered)), h("td", {}, String(r.failed)),
     h("td", {}, `${ms(r.p50_ms)} ms`), h("td", {}, `${ms(r.p99_ms)} ms`), h("td", {}, r.level === "put" ? "–" : String(r.stale)), h("td", {}, r.level === "put" ? "–" : `${ms(r.old_p99_ms)} ms`)));
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Levels of ${c.keyspace}, as a table` },
     h("table", {}, h("thead", {}, h("tr", {}, ...head.map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, ...rows)));
@@ -61,7 +60,7 @@ function table(c: Chart): Element {
 // scatter draws each level at how long it takes and how old what it shows is, both on a
 // scale on which a step is ten times as much.
 function scatter(c: Chart): Element {
-  const reads = c.rows.map((r, i): [LevelRow, number] => [r, i + 1]).filter(([r]) => r.level !== "put" && r.reads > 0);
+  const reads = c.rows.map((r, i): [LevelRow, number] => [r, i + 1]).filter(([r]) => r.level !== "put" && r.answered > 0);
   const scale = (v: number, size: number) => ((Math.log10(Math.min(Math.max(v, 0.01), 10_000)) + 2) / 6) * size;
   const w = 300, tall = 150, x = (v: number) => 40 + scale(v, w - 60), y = (v: number) => tall - 28 - scale(v, tall - 44);
   const parts: Element[] = [svg("path", { class: "grid", d: `M40 8V${tall - 28}H${w - 10}` }),
