@@ -3297,6 +3297,7 @@ type StatusResponse struct {
 	Version       string                 `protobuf:"bytes,9,opt,name=version,proto3" json:"version,omitempty"`
 	Self          *Node                  `protobuf:"bytes,10,opt,name=self,proto3" json:"self,omitempty"`
 	Draining      bool                   `protobuf:"varint,11,opt,name=draining,proto3" json:"draining,omitempty"`
+	Start         uint64                 `protobuf:"varint,12,opt,name=start,proto3" json:"start,omitempty"` // of this process: larger at each start of the node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3406,6 +3407,13 @@ func (x *StatusResponse) GetDraining() bool {
 		return x.Draining
 	}
 	return false
+}
+
+func (x *StatusResponse) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
 }
 
 type ReplicaStatus struct {
@@ -4188,8 +4196,9 @@ type FaultsResponse struct {
 	Rules         []*LinkRule            `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
 	Held          uint64                 `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"` // reads, writes and packets the rules held back or refused, since the node started
 	Delayed       uint64                 `protobuf:"varint,3,opt,name=delayed,proto3" json:"delayed,omitempty"`
-	SlowSyncs     uint64                 `protobuf:"varint,4,opt,name=slow_syncs,json=slowSyncs,proto3" json:"slow_syncs,omitempty"` // that SlowDisk made wait
-	SkewNs        int64                  `protobuf:"varint,5,opt,name=skew_ns,json=skewNs,proto3" json:"skew_ns,omitempty"`          // how far the clock is set ahead
+	SlowSyncs     uint64                 `protobuf:"varint,4,opt,name=slow_syncs,json=slowSyncs,proto3" json:"slow_syncs,omitempty"`          // that SlowDisk made wait
+	SkewNs        int64                  `protobuf:"varint,5,opt,name=skew_ns,json=skewNs,proto3" json:"skew_ns,omitempty"`                   // how far the clock is set ahead
+	FailedWrites  uint64                 `protobuf:"varint,6,opt,name=failed_writes,json=failedWrites,proto3" json:"failed_writes,omitempty"` // that SlowDisk made fail
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4259,9 +4268,17 @@ func (x *FaultsResponse) GetSkewNs() int64 {
 	return 0
 }
 
+func (x *FaultsResponse) GetFailedWrites() uint64 {
+	if x != nil {
+		return x.FailedWrites
+	}
+	return 0
+}
+
 type SlowDiskRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SyncDelayNs   int64                  `protobuf:"varint,1,opt,name=sync_delay_ns,json=syncDelayNs,proto3" json:"sync_delay_ns,omitempty"`
+	Failure       string                 `protobuf:"bytes,2,opt,name=failure,proto3" json:"failure,omitempty"` // full, error, or nothing: what writes meet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4301,6 +4318,13 @@ func (x *SlowDiskRequest) GetSyncDelayNs() int64 {
 		return x.SyncDelayNs
 	}
 	return 0
+}
+
+func (x *SlowDiskRequest) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
 }
 
 type SlowDiskResponse struct {
@@ -4426,7 +4450,10 @@ type LinkRule struct {
 	Action        string                 `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"` // pass, hole, reset
 	DelayNs       int64                  `protobuf:"varint,4,opt,name=delay_ns,json=delayNs,proto3" json:"delay_ns,omitempty"`
 	JitterNs      int64                  `protobuf:"varint,5,opt,name=jitter_ns,json=jitterNs,proto3" json:"jitter_ns,omitempty"`
-	Loss          float64                `protobuf:"fixed64,6,opt,name=loss,proto3" json:"loss,omitempty"` // 0 to 1
+	Loss          float64                `protobuf:"fixed64,6,opt,name=loss,proto3" json:"loss,omitempty"`           // 0 to 1
+	Duplicate     float64                `protobuf:"fixed64,7,opt,name=duplicate,proto3" json:"duplicate,omitempty"` // 0 to 1, of packets
+	Reorder       float64                `protobuf:"fixed64,8,opt,name=reorder,proto3" json:"reorder,omitempty"`     // 0 to 1, of packets
+	Bandwidth     uint64                 `protobuf:"varint,9,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`  // bytes a second; 0: no limit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4499,6 +4526,27 @@ func (x *LinkRule) GetJitterNs() int64 {
 func (x *LinkRule) GetLoss() float64 {
 	if x != nil {
 		return x.Loss
+	}
+	return 0
+}
+
+func (x *LinkRule) GetDuplicate() float64 {
+	if x != nil {
+		return x.Duplicate
+	}
+	return 0
+}
+
+func (x *LinkRule) GetReorder() float64 {
+	if x != nil {
+		return x.Reorder
+	}
+	return 0
+}
+
+func (x *LinkRule) GetBandwidth() uint64 {
+	if x != nil {
+		return x.Bandwidth
 	}
 	return 0
 }
@@ -5770,7 +5818,7 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x04from\x18\x04 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x05 \x01(\tR\x02to\x12\x18\n" +
 	"\apayload\x18\x06 \x01(\fR\apayload\"\x0f\n" +
-	"\rStatusRequest\"\xea\x02\n" +
+	"\rStatusRequest\"\x80\x03\n" +
 	"\x0eStatusResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x14\n" +
@@ -5783,7 +5831,8 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\aversion\x18\t \x01(\tR\aversion\x12&\n" +
 	"\x04self\x18\n" +
 	" \x01(\v2\x12.dialkv.kv.v1.NodeR\x04self\x12\x1a\n" +
-	"\bdraining\x18\v \x01(\bR\bdraining\"\x8e\x04\n" +
+	"\bdraining\x18\v \x01(\bR\bdraining\x12\x14\n" +
+	"\x05start\x18\f \x01(\x04R\x05start\"\x8e\x04\n" +
 	"\rReplicaStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1a\n" +
 	"\bkeyspace\x18\x02 \x01(\tR\bkeyspace\x12\x12\n" +
@@ -5841,27 +5890,32 @@ const file_kv_v1_kv_proto_rawDesc = "" +
 	"\x10SetFaultsRequest\x12,\n" +
 	"\x05rules\x18\x01 \x03(\v2\x16.dialkv.kv.v1.LinkRuleR\x05rules\"\x13\n" +
 	"\x11SetFaultsResponse\"\x0f\n" +
-	"\rFaultsRequest\"\xa4\x01\n" +
+	"\rFaultsRequest\"\xc9\x01\n" +
 	"\x0eFaultsResponse\x12,\n" +
 	"\x05rules\x18\x01 \x03(\v2\x16.dialkv.kv.v1.LinkRuleR\x05rules\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\x04R\x04held\x12\x18\n" +
 	"\adelayed\x18\x03 \x01(\x04R\adelayed\x12\x1d\n" +
 	"\n" +
 	"slow_syncs\x18\x04 \x01(\x04R\tslowSyncs\x12\x17\n" +
-	"\askew_ns\x18\x05 \x01(\x03R\x06skewNs\"5\n" +
+	"\askew_ns\x18\x05 \x01(\x03R\x06skewNs\x12#\n" +
+	"\rfailed_writes\x18\x06 \x01(\x04R\ffailedWrites\"O\n" +
 	"\x0fSlowDiskRequest\x12\"\n" +
-	"\rsync_delay_ns\x18\x01 \x01(\x03R\vsyncDelayNs\"\x12\n" +
+	"\rsync_delay_ns\x18\x01 \x01(\x03R\vsyncDelayNs\x12\x18\n" +
+	"\afailure\x18\x02 \x01(\tR\afailure\"\x12\n" +
 	"\x10SlowDiskResponse\"(\n" +
 	"\vSkewRequest\x12\x19\n" +
 	"\bahead_ns\x18\x01 \x01(\x03R\aaheadNs\"\x0e\n" +
-	"\fSkewResponse\"\x92\x01\n" +
+	"\fSkewResponse\"\xe8\x01\n" +
 	"\bLinkRule\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x16\n" +
 	"\x06action\x18\x03 \x01(\tR\x06action\x12\x19\n" +
 	"\bdelay_ns\x18\x04 \x01(\x03R\adelayNs\x12\x1b\n" +
 	"\tjitter_ns\x18\x05 \x01(\x03R\bjitterNs\x12\x12\n" +
-	"\x04loss\x18\x06 \x01(\x01R\x04loss\"n\n" +
+	"\x04loss\x18\x06 \x01(\x01R\x04loss\x12\x1c\n" +
+	"\tduplicate\x18\a \x01(\x01R\tduplicate\x12\x18\n" +
+	"\areorder\x18\b \x01(\x01R\areorder\x12\x1c\n" +
+	"\tbandwidth\x18\t \x01(\x04R\tbandwidth\"n\n" +
 	"\vDumpRequest\x12\x1f\n" +
 	"\vkeyspace_id\x18\x01 \x01(\x04R\n" +
 	"keyspaceId\x12\x14\n" +

@@ -603,8 +603,8 @@ type AdminClient interface {
 	// unless the node runs with --allow-faults.
 	SetFaults(ctx context.Context, in *SetFaultsRequest, opts ...grpc.CallOption) (*SetFaultsResponse, error)
 	Faults(ctx context.Context, in *FaultsRequest, opts ...grpc.CallOption) (*FaultsResponse, error)
-	// SlowDisk makes each sync of the node's log take that much longer; 0 heals. Refused
-	// as SetFaults is.
+	// SlowDisk makes each sync of the node's log take that much longer, and writes fail as
+	// on a disk that is full or broken; a request of zero heals. Refused as SetFaults is.
 	SlowDisk(ctx context.Context, in *SlowDiskRequest, opts ...grpc.CallOption) (*SlowDiskResponse, error)
 	// Skew sets the node's wall clock that much ahead, or behind, for all that the node
 	// stamps with it; 0 heals. Refused as SetFaults is.
@@ -827,8 +827,8 @@ type AdminServer interface {
 	// unless the node runs with --allow-faults.
 	SetFaults(context.Context, *SetFaultsRequest) (*SetFaultsResponse, error)
 	Faults(context.Context, *FaultsRequest) (*FaultsResponse, error)
-	// SlowDisk makes each sync of the node's log take that much longer; 0 heals. Refused
-	// as SetFaults is.
+	// SlowDisk makes each sync of the node's log take that much longer, and writes fail as
+	// on a disk that is full or broken; a request of zero heals. Refused as SetFaults is.
 	SlowDisk(context.Context, *SlowDiskRequest) (*SlowDiskResponse, error)
 	// Skew sets the node's wall clock that much ahead, or behind, for all that the node
 	// stamps with it; 0 heals. Refused as SetFaults is.

@@ -193,20 +193,24 @@ func (e *Endpoint) SendPacket(to string, b []byte) error {
 	if e.life.Err() != nil {
 		return net.ErrClosed
 	}
-	delay, lost := e.fate(to)
-	if lost {
-		return nil
+	for _, delay := range e.fate(to, len(b)) {
+		b := bytes.Clone(b)
+		if delay == 0 {
+			if err := e.world.send(to, b); err != nil {
+				return err
+			}
+			continue
+		}
+		time.AfterFunc(delay, func() { _ = e.world.send(to, b) }) // a packet may be lost
 	}
-	b = bytes.Clone(b)
-	if delay == 0 {
-		return e.world.send(to, b)
-	}
-	time.AfterFunc(delay, func() { _ = e.world.send(to, b) }) // a packet may be lost
 	return nil
 }
 
-// fate draws what becomes of a packet.
-func (e *Endpoint) fate(to string) (delay time.Duration, lost bool) {
+// overtaken is how late a packet comes at most that others overtake, or that comes twice.
+const overtaken = 50 * time.Millisecond
+
+// fate draws how late a packet of that length comes, each time that it does.
+func (e *Endpoint) fate(to string, length int) (delays []time.Duration) {
 	v, _ := e.rules.Check(e.name, to, Packet)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -217,13 +221,22 @@ func (e *Endpoint) fate(to string) (delay time.Duration, lost bool) {
 	}
 	if v.Action != Pass || v.Loss > 0 && rng.Float64() < v.Loss {
 		e.rules.noteHeld()
-		return 0, true
+		return nil
+	}
+	if to == e.name {
+		return []time.Duration{0}
+	}
+	later := func() time.Duration { return time.Duration(rng.Int64N(int64(overtaken))) }
+	if v.Delay += v.takes(length); v.Reorder > 0 && rng.Float64() < v.Reorder {
+		v.Delay += later()
 	}
 	e.rules.noteDelay(v)
-	if to == e.name {
-		return 0, false
+	delays = []time.Duration{spread(rng, e.line.latency+v.Delay, e.line.jitter+v.Jitter)}
+	if v.Duplicate > 0 && rng.Float64() < v.Duplicate {
+		e.rules.noteTwice()
+		delays = append(delays, delays[0]+later())
 	}
-	return spread(rng, e.line.latency+v.Delay, e.line.jitter+v.Jitter), false
+	return delays
 }
 
 // receive takes a packet off the wire; data becomes the endpoint's. The rules are

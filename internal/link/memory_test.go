@@ -99,6 +99,61 @@ func TestLossMakesStreamsLateAndPacketsRare(t *testing.T) {
 	})
 }
 
+func TestNarrowLinkTakesItsTimeForEveryByte(t *testing.T) {
+	inMemory(t, NetworkConfig{}, func(t *testing.T, s *stage) {
+		here, there := s.connect(t, "n1", "n2", Raft)
+		s.set(t, Rule{From: "n1", To: "n2", Bandwidth: 1000})
+		start := time.Now()
+		for range 10 {
+			if _, err := here.Write(make([]byte, 100)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := io.ReadFull(there, make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("1000 bytes took %s at 1000 a second", took)
+		}
+		if _, delayed := s.nodes["n1"].Rules().Counts(); delayed == 0 {
+			t.Error("nothing was counted as late")
+		}
+	})
+}
+
+// Packets come twice, or behind those that were sent after them, and none is lost by that.
+func TestPacketsComeTwiceAndOutOfOrder(t *testing.T) {
+	for _, c := range []struct {
+		rule         Rule
+		least, most  int
+		out, counted bool // of order, by the effect probe
+	}{
+		{Rule{From: "n1", To: "n2"}, 100, 100, false, false},
+		{Rule{From: "n1", To: "n2", Duplicate: 0.5}, 130, 170, true, true}, // the second comes late
+		{Rule{From: "n1", To: "n2", Reorder: 0.5}, 100, 100, true, true},
+	} {
+		inMemory(t, NetworkConfig{Seed: 3}, func(t *testing.T, s *stage) {
+			s.set(t, c.rule)
+			for i := range 100 {
+				_ = s.nodes["n1"].SendPacket("n2", []byte{byte(i)})
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(2 * overtaken)
+			got := len(s.nodes["n2"].Packets())
+			out, last, seen := false, -1, map[byte]bool{}
+			for range got {
+				i := (<-s.nodes["n2"].Packets()).Data[0]
+				out = out || int(i) < last
+				last, seen[i] = int(i), true
+			}
+			_, delayed := s.nodes["n1"].Rules().Counts()
+			if got < c.least || got > c.most || len(seen) != 100 || out != c.out || delayed > 0 != c.counted {
+				t.Errorf("%+v: %d of 100 packets, %d different ones, out of order %v, %d counted as late", c.rule, got, len(seen), out, delayed)
+			}
+		})
+	}
+}
+
 func TestDialTakesARoundTrip(t *testing.T) {
 	inMemory(t, NetworkConfig{Latency: 10 * time.Millisecond}, func(t *testing.T, s *stage) {
 		s.set(t, Rule{From: "n2", To: "n1", Delay: 30 * time.Millisecond})

@@ -36,6 +36,7 @@ type pipe struct {
 	size            int       // bytes in queue
 	shut            bool      // the writer closed
 	gone            bool      // the reader closed
+	busy            time.Time // until then what was written before takes all of the bandwidth
 	heard           time.Time // when the writer hears that the reader closed
 	broken          bool      // reset: both ends fail
 	readBy, writeBy time.Time
@@ -176,7 +177,7 @@ func (p *pipe) put(b []byte, v, back Verdict) (int, error) {
 	}
 	n := min(len(b), window-p.size)
 	if n > 0 {
-		p.push(chunk{data: bytes.Clone(b[:n]), at: now.Add(p.transit(v))}, n)
+		p.push(chunk{data: bytes.Clone(b[:n]), at: now.Add(p.transit(v, n))}, n)
 	}
 	if n < len(b) {
 		return n, errWait
@@ -205,11 +206,19 @@ func (p *pipe) push(c chunk, n int) {
 	p.readers.fire()
 }
 
-// transit draws how long bytes sent now are under way. None overtake others: the
+// transit draws how long n bytes sent now are under way. None overtake others: the
 // reader waits for the head of the queue.
-func (p *pipe) transit(v Verdict) time.Duration {
+func (p *pipe) transit(v Verdict, n int) time.Duration {
 	if !p.late {
 		return 0
+	}
+	if v.Bandwidth > 0 {
+		now := time.Now()
+		if p.busy.Before(now) {
+			p.busy = now
+		}
+		p.busy = p.busy.Add(v.takes(n))
+		v.Delay += p.busy.Sub(now)
 	}
 	if v.Loss > 0 && p.rng.Float64() < v.Loss {
 		v.Delay += retransmit
@@ -223,7 +232,7 @@ func (p *pipe) crossing() time.Duration {
 	v, _ := p.rules.Check(p.from, p.to, p.kind)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.transit(v)
+	return p.transit(v, 0)
 }
 
 // finish is the writer's last word: io.EOF after what it wrote, or ECONNRESET in
@@ -239,7 +248,7 @@ func (p *pipe) finish(end error) {
 	if end != io.EOF {
 		p.queue, p.size = nil, 0
 	}
-	p.push(chunk{end: end, at: time.Now().Add(p.transit(v))}, 0)
+	p.push(chunk{end: end, at: time.Now().Add(p.transit(v, 0))}, 0)
 	p.writers.fire()
 }
 

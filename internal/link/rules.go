@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -48,6 +49,11 @@ type Rule struct {
 	Delay    time.Duration // added to each direction it names
 	Jitter   time.Duration // Delay ± up to this much, never below zero
 	Loss     float64       // 0…1: packets are dropped, stream bytes come 200 ms later
+	// Duplicate and Reorder are 0…1 and for packets: so many come twice, or are overtaken by
+	// those behind them, within 50 ms. A stream gives its bytes once and in order, whatever
+	// the network does.
+	Duplicate, Reorder float64
+	Bandwidth          int64 // bytes a second of each connection, and of a packet; 0: no limit
 }
 
 func (r Rule) matches(from, to string, kind Kind) bool {
@@ -75,8 +81,14 @@ func (r Rule) check() error {
 		return bad("the delay is %s, it cannot be negative", r.Delay)
 	case r.Jitter < 0:
 		return bad("the jitter is %s, it cannot be negative", r.Jitter)
-	case !(r.Loss >= 0 && r.Loss <= 1): // so that NaN is refused too
-		return bad("the loss is %g, it must be between 0 and 1", r.Loss)
+	case r.Bandwidth < 0:
+		return bad("the bandwidth is %d bytes a second, it cannot be negative", r.Bandwidth)
+	}
+	parts := map[string]float64{"loss": r.Loss, "duplicate": r.Duplicate, "reorder": r.Reorder}
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if part := parts[name]; !(part >= 0 && part <= 1) { // so that NaN is refused too
+			return bad("the %s is %g, it must be between 0 and 1", name, part)
+		}
 	}
 	return nil
 }
@@ -87,6 +99,9 @@ type Verdict struct {
 	Action        Action
 	Delay, Jitter time.Duration
 	Loss          float64
+
+	Duplicate, Reorder float64
+	Bandwidth          int64
 }
 
 // Rules is a table of faults. The zero Rules has none. All methods may be called by
@@ -138,8 +153,8 @@ func (r *Rules) List() []Rule { return slices.Clone(r.table().rules) }
 
 // Check says what the rules make of bytes from one node to another, and returns a
 // channel that is closed when that may have changed. Rules on the same link
-// combine: the harshest action, the sum of the delays, and each loss on its own. A
-// node always reaches itself.
+// combine: the harshest action, the sum of the delays, the least bandwidth, and each
+// loss, duplicate and reorder on its own. A node always reaches itself.
 func (r *Rules) Check(from, to string, kind Kind) (Verdict, <-chan struct{}) {
 	if r == nil {
 		return Verdict{}, nil
@@ -153,16 +168,21 @@ func (t *table) verdict(from, to string, kind Kind) Verdict {
 	if from == to {
 		return v
 	}
-	arrive := 1.0
+	arrive, once, ordered := 1.0, 1.0, 1.0
 	for _, rule := range t.rules {
 		if rule.matches(from, to, kind) {
 			v.Action = max(v.Action, rule.Action)
 			v.Delay += rule.Delay
 			v.Jitter += rule.Jitter
 			arrive *= 1 - rule.Loss
+			once *= 1 - rule.Duplicate
+			ordered *= 1 - rule.Reorder
+			if v.Bandwidth == 0 || rule.Bandwidth > 0 && rule.Bandwidth < v.Bandwidth {
+				v.Bandwidth = rule.Bandwidth
+			}
 		}
 	}
-	v.Loss = 1 - arrive
+	v.Loss, v.Duplicate, v.Reorder = 1-arrive, 1-once, 1-ordered
 	return v
 }
 
@@ -189,14 +209,24 @@ func (r *Rules) await(ctx context.Context, link route) error {
 }
 
 // Counts is the effect probe: how many reads, writes, packets and dials the rules
-// held back, refused or dropped, and how many they delayed. A fault that moved
-// neither number met no traffic.
+// held back, refused or dropped, and how many they delayed, or sent once more. A fault
+// that moved neither number met no traffic.
 func (r *Rules) Counts() (held, delayed uint64) { return r.held.Load(), r.delayed.Load() }
 
 func (r *Rules) noteHeld() { r.held.Add(1) }
+
+func (r *Rules) noteTwice() { r.delayed.Add(1) }
 
 func (r *Rules) noteDelay(v Verdict) {
 	if v.Delay > 0 || v.Jitter > 0 {
 		r.delayed.Add(1)
 	}
+}
+
+// takes is how long so many bytes are under way beside the latency.
+func (v Verdict) takes(bytes int) time.Duration {
+	if v.Bandwidth == 0 {
+		return 0
+	}
+	return time.Duration(float64(bytes) / float64(v.Bandwidth) * float64(time.Second))
 }

@@ -12,8 +12,9 @@ import (
 func TestRulesOnOneLinkCombine(t *testing.T) {
 	var r Rules
 	rules := []Rule{
-		{From: "n1", To: Any, Delay: time.Second, Loss: 0.5},
-		{From: "n1", To: "n2", Delay: time.Second, Jitter: time.Millisecond, Loss: 0.5},
+		{From: "n1", To: Any, Delay: time.Second, Loss: 0.5, Bandwidth: 1000},
+		{From: "n1", To: "n2", Delay: time.Second, Jitter: time.Millisecond, Loss: 0.5, Bandwidth: 500},
+		{From: "n2", To: "n1", Kind: Packet, Duplicate: 0.5, Reorder: 0.25},
 		{From: Any, To: "n3", Action: Hole},
 		{From: "n2", To: "n3", Action: Reset},
 		{From: "n3", To: "n1", Kind: Raft, Action: Hole},
@@ -26,13 +27,14 @@ func TestRulesOnOneLinkCombine(t *testing.T) {
 		kind     Kind
 		want     Verdict
 	}{
-		{"n1", "n2", Raft, Verdict{Pass, 2 * time.Second, time.Millisecond, 0.75}},
+		{"n1", "n2", Raft, Verdict{Delay: 2 * time.Second, Jitter: time.Millisecond, Loss: 0.75, Bandwidth: 500}},
 		{"n2", "n1", Raft, Verdict{}},
-		{"n1", "n3", Raft, Verdict{Hole, time.Second, 0, 0.5}},
+		{"n1", "n3", Raft, Verdict{Action: Hole, Delay: time.Second, Loss: 0.5, Bandwidth: 1000}},
 		{"n2", "n3", Raft, Verdict{Action: Reset}},
 		{"n3", "n3", Raft, Verdict{}},
 		{"n3", "n1", Raft, Verdict{Action: Hole}},
 		{"n3", "n1", RPC, Verdict{}},
+		{"n2", "n1", Packet, Verdict{Duplicate: 0.5, Reorder: 0.25}},
 	} {
 		if got, _ := r.Check(c.from, c.to, c.kind); got != c.want {
 			t.Errorf("%s->%s %s: %+v, want %+v", c.from, c.to, c.kind, got, c.want)
@@ -60,6 +62,9 @@ func TestBadRuleChangesNothing(t *testing.T) {
 		"loss above one":  {From: "n1", To: "n2", Loss: 1.01},
 		"loss below zero": {From: "n1", To: "n2", Loss: -0.1},
 		"loss not number": {From: "n1", To: "n2", Loss: math.NaN()},
+		"twice too often": {From: "n1", To: "n2", Duplicate: 2},
+		"reorder below 0": {From: "n1", To: "n2", Reorder: -1},
+		"no bandwidth":    {From: "n1", To: "n2", Bandwidth: -1},
 	} {
 		if err := r.Set([]Rule{hole("n3", "n4"), rule}); !errors.Is(err, store.Invalid) {
 			t.Errorf("%s: %v", name, err)

@@ -29,8 +29,8 @@ type Cluster interface {
 	SetFaults(ctx context.Context, rules []link.Rule) error
 	// Kill ends a node as kill -9 does.
 	Kill(ctx context.Context, name string) error
-	// Restart starts a killed node again, on what its disk holds, and returns when
-	// it is ready.
+	// Restart starts a node again, on what its disk holds, and returns when it is
+	// ready. One that runs is ended first, in an orderly way.
 	Restart(ctx context.Context, name string) error
 	// Pause stops a node's clock and Resume lets it go on, as SIGSTOP and SIGCONT
 	// do. Nodes in this process cannot be paused: Unsupported.

@@ -50,13 +50,14 @@ type Memory struct {
 	cfg MemoryConfig
 	net *link.Network
 
-	mu      sync.Mutex
-	names   []string
-	removed []string // names of nodes that were taken out
-	nodes   map[string]*running
-	disks   map[string]*vfs.MemFS   // of nodes that are down
-	paces   map[string]*engine.Pace // of their disks
-	clones  []*running
+	mu       sync.Mutex
+	names    []string
+	removed  []string // names of nodes that were taken out
+	nodes    map[string]*running
+	disks    map[string]*vfs.MemFS   // of nodes that are down
+	paces    map[string]*engine.Pace // of their disks
+	troubles map[string]*engine.Trouble
+	clones   []*running
 }
 
 // running is one node of this process.
@@ -85,7 +86,7 @@ func NewMemory(ctx context.Context, cfg MemoryConfig) (*Memory, error) {
 	m := &Memory{
 		cfg:   cfg,
 		net:   link.NewNetwork(link.NetworkConfig{Seed: cfg.Seed, Latency: cfg.Latency, Jitter: cfg.Jitter}),
-		nodes: make(map[string]*running), disks: make(map[string]*vfs.MemFS), paces: make(map[string]*engine.Pace),
+		nodes: make(map[string]*running), disks: make(map[string]*vfs.MemFS), paces: make(map[string]*engine.Pace), troubles: make(map[string]*engine.Trouble),
 	}
 	for i := range cfg.Nodes {
 		m.names = append(m.names, fmt.Sprintf("n%d", i+1))
@@ -129,7 +130,7 @@ func (m *Memory) open(ctx context.Context, name string, disk *vfs.MemFS, door *l
 		Storage: m.cfg.Storage,
 		Timing:  m.cfg.Timing, Logger: m.cfg.Logger, Spans: m.cfg.Spans,
 	}
-	cfg.Storage.FS = engine.Slow(disk, m.paceOf(name))
+	cfg.Storage.FS = engine.Slow(engine.Failing(disk, m.troubleOf(name)), m.paceOf(name))
 	if len(m.all()) > 0 { // the first of all founds the cluster
 		cfg.Join = slices.DeleteFunc(names, func(other string) bool { return other == name })
 	}
@@ -226,6 +227,15 @@ func (m *Memory) Client(ctx context.Context, at string) (*client.Client, error) 
 	return client.Open(ctx, cfg)
 }
 
+// Knock connects to a node as a client does, whatever the rules of links are.
+func (m *Memory) Knock(ctx context.Context, name string) (net.Conn, error) {
+	r, err := m.get(name)
+	if err != nil {
+		return nil, err
+	}
+	return m.net.DialClient(ctx, r.door.Addr())
+}
+
 // Outside is how a client finds the cluster that stands outside of the nodes' network.
 func (m *Memory) Outside() (client.Config, error) {
 	return client.Config{
@@ -283,16 +293,19 @@ func (m *Memory) Stop(_ context.Context, name string) error {
 	return errors.Join(r.err, r.admin.Close())
 }
 
-// Restart starts a node that was killed or stopped on what its disk has.
+// Restart starts a node again on what its disk has; one that runs is ended first, in an
+// orderly way.
 func (m *Memory) Restart(ctx context.Context, name string) error {
+	if _, err := m.get(name); err == nil {
+		if err := m.Stop(ctx, name); err != nil {
+			return err
+		}
+	}
 	m.mu.Lock()
 	disk := m.disks[name]
 	m.mu.Unlock()
 	if disk == nil {
 		_, err := m.get(name)
-		if err == nil {
-			err = &store.Error{Code: store.Invalid, Node: name, Msg: "the node runs", Try: "node kill " + name + " first"}
-		}
 		return err
 	}
 	if err := m.start(ctx, name, disk); err != nil {

@@ -101,6 +101,16 @@ func (p *Procs) Client(ctx context.Context, at string) (*client.Client, error) {
 	return client.Open(ctx, client.Config{Seeds: seeds, At: at})
 }
 
+// Knock connects to a node as a client does, whatever the rules of links are.
+func (p *Procs) Knock(ctx context.Context, name string) (net.Conn, error) {
+	n, err := p.process(name)
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", n.Listen)
+}
+
 // Admin is the admin API of a node.
 func (p *Procs) Admin(name string) (kvpb.AdminClient, error) {
 	conn, err := p.conn(name)
@@ -194,6 +204,7 @@ func linkRules(rules []link.Rule) []*kvpb.LinkRule {
 		out[i] = &kvpb.LinkRule{
 			From: r.From, To: r.To, Action: r.Action.String(),
 			DelayNs: int64(r.Delay), JitterNs: int64(r.Jitter), Loss: r.Loss,
+			Duplicate: r.Duplicate, Reorder: r.Reorder, Bandwidth: uint64(r.Bandwidth),
 		}
 	}
 	return out

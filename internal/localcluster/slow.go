@@ -21,6 +21,28 @@ func (m *Memory) SlowDisk(_ context.Context, name string, delay time.Duration) e
 // SlowSyncs is how many syncs of a node's log SlowDisk has made wait.
 func (m *Memory) SlowSyncs(_ context.Context, name string) uint64 { return m.paceOf(name).Waited() }
 
+// FailDisk makes what a node writes fail, until it is called again; "" heals. It holds over
+// a restart.
+func (m *Memory) FailDisk(_ context.Context, name string, failure engine.Failure) error {
+	if err := failure.Check(); err != nil {
+		return err
+	}
+	m.troubleOf(name).Set(failure)
+	return nil
+}
+
+// FailedWrites is how many writes and syncs of a node FailDisk has made fail.
+func (m *Memory) FailedWrites(_ context.Context, name string) uint64 { return m.troubleOf(name).Met() }
+
+func (m *Memory) troubleOf(name string) *engine.Trouble {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.troubles[name] == nil {
+		m.troubles[name] = new(engine.Trouble)
+	}
+	return m.troubles[name]
+}
+
 func (m *Memory) paceOf(name string) *engine.Pace {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -46,17 +68,41 @@ func (p *Procs) SlowDisk(ctx context.Context, name string, delay time.Duration) 
 // SlowSyncs is how many syncs of a node's log SlowDisk has made wait since the node
 // started; 0 if it cannot be asked.
 func (p *Procs) SlowSyncs(ctx context.Context, name string) uint64 {
+	return p.faultsOf(ctx, name).GetSlowSyncs()
+}
+
+// faultsOf is what the faults of a node have done, nil if it cannot be asked.
+func (p *Procs) faultsOf(ctx context.Context, name string) *kvpb.FaultsResponse {
 	admin, err := p.Admin(name)
 	if err != nil {
-		return 0
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, faultTimeout)
 	defer cancel()
 	faults, err := admin.Faults(ctx, &kvpb.FaultsRequest{})
 	if err != nil {
-		return 0
+		return nil
 	}
-	return faults.GetSlowSyncs()
+	return faults
+}
+
+// FailDisk makes what a node writes to its storage engine fail, until it is called again
+// or the node restarts; "" heals. Logs of Raft that are files of their own go on.
+func (p *Procs) FailDisk(ctx context.Context, name string, failure engine.Failure) error {
+	admin, err := p.Admin(name)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, faultTimeout)
+	defer cancel()
+	_, err = admin.SlowDisk(ctx, &kvpb.SlowDiskRequest{Failure: string(failure)})
+	return kvpb.FromStatus(err)
+}
+
+// FailedWrites is how many writes and syncs of a node FailDisk has made fail since the
+// node started; 0 if it cannot be asked.
+func (p *Procs) FailedWrites(ctx context.Context, name string) uint64 {
+	return p.faultsOf(ctx, name).GetFailedWrites()
 }
 
 // Skew sets the wall clock of a node ahead, or behind, until it is called again or the

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/dialkv/dialkv/internal/catalog"
+	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/link"
 	"github.com/dialkv/dialkv/internal/rpc"
@@ -24,6 +26,7 @@ func (n *Node) Status(context.Context, *kvpb.StatusRequest) (*kvpb.StatusRespons
 	resp := &kvpb.StatusResponse{
 		Node: n.cfg.Node, Cluster: n.id.Cluster, Reasons: n.Health().Reasons,
 		Draining: n.draining.Load(), AllowFaults: n.cfg.AllowFaults, Pid: uint32(os.Getpid()), Version: version(), Self: kvpb.ToNode(n.self()),
+		Start: n.id.Start,
 	}
 	resp.Ready = len(resp.Reasons) == 0
 	resp.Replicas = append(resp.Replicas, replicaStatus(store.CatalogName, n.system.Status()))
@@ -193,6 +196,7 @@ func (n *Node) SetFaults(_ context.Context, r *kvpb.SetFaultsRequest) (*kvpb.Set
 		rules = append(rules, link.Rule{
 			From: x.From, To: x.To, Action: action,
 			Delay: time.Duration(x.DelayNs), Jitter: time.Duration(x.JitterNs), Loss: x.Loss,
+			Duplicate: x.Duplicate, Reorder: x.Reorder, Bandwidth: int64(min(x.Bandwidth, math.MaxInt64)),
 		})
 	}
 	if err := n.door.Rules().Set(rules); err != nil {
@@ -212,16 +216,21 @@ func (n *Node) noFaults() *store.Error {
 // maxSyncDelay is for ever, as far as anybody waits.
 const maxSyncDelay = time.Hour
 
-// SlowDisk makes each sync of this node's log take longer.
+// SlowDisk makes each sync of this node's log take longer, and writes fail.
 func (n *Node) SlowDisk(_ context.Context, r *kvpb.SlowDiskRequest) (*kvpb.SlowDiskResponse, error) {
 	delay := time.Duration(r.SyncDelayNs)
 	if delay < 0 || delay > maxSyncDelay {
 		return nil, &store.Error{Code: store.Invalid, Op: "faults", Node: n.cfg.Node, Msg: fmt.Sprintf("a sync cannot take %v longer, the limit is %v", delay, maxSyncDelay)}
 	}
-	if !n.cfg.AllowFaults && delay > 0 {
+	failure := engine.Failure(r.Failure)
+	if err := failure.Check(); err != nil {
+		return nil, err
+	}
+	if !n.cfg.AllowFaults && (delay > 0 || failure != "") {
 		return nil, n.noFaults()
 	}
 	n.disk.Set(delay)
+	n.ills.Set(failure)
 	return &kvpb.SlowDiskResponse{}, nil
 }
 
@@ -248,11 +257,12 @@ func (n *Node) wallClock() time.Time { return n.cfg.Clock().Add(time.Duration(n.
 func (n *Node) Faults(context.Context, *kvpb.FaultsRequest) (*kvpb.FaultsResponse, error) {
 	resp := new(kvpb.FaultsResponse)
 	resp.Held, resp.Delayed = n.door.Rules().Counts()
-	resp.SlowSyncs, resp.SkewNs = n.disk.Waited(), n.skew.Load()
+	resp.SlowSyncs, resp.FailedWrites, resp.SkewNs = n.disk.Waited(), n.ills.Met(), n.skew.Load()
 	for _, x := range n.door.Rules().List() {
 		resp.Rules = append(resp.Rules, &kvpb.LinkRule{
 			From: x.From, To: x.To, Action: x.Action.String(),
 			DelayNs: int64(x.Delay), JitterNs: int64(x.Jitter), Loss: x.Loss,
+			Duplicate: x.Duplicate, Reorder: x.Reorder, Bandwidth: uint64(x.Bandwidth),
 		})
 	}
 	return resp, nil

@@ -33,8 +33,9 @@ type Node struct {
 	cfg    Config
 	engine *engine.Engine
 	memory memory
-	disk   engine.Pace  // of a node that takes faults
-	skew   atomic.Int64 // of its wall clock, in nanoseconds, on a node that takes faults
+	disk   engine.Pace    // of a node that takes faults
+	ills   engine.Trouble // of its disk
+	skew   atomic.Int64   // of its wall clock, in nanoseconds, on a node that takes faults
 	door   *link.Endpoint
 	http   *front.HTTP // or nil
 	web    *front.HTTP // or nil
@@ -135,10 +136,10 @@ func (n *Node) introduce() {
 	})
 }
 
-// storage is the node's disk; one that takes faults can be made slow.
+// storage is the node's disk; one that takes faults can be made slow, and fail.
 func (n *Node) storage() vfs.FS {
 	if n.cfg.AllowFaults {
-		return engine.Slow(cmp.Or(n.cfg.Storage.FS, vfs.Default), &n.disk)
+		return engine.Slow(engine.Failing(cmp.Or(n.cfg.Storage.FS, vfs.Default), &n.ills), &n.disk)
 	}
 	return n.cfg.Storage.FS
 }

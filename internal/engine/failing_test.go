@@ -1,0 +1,51 @@
+package engine
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/dialkv/dialkv/store"
+)
+
+// A disk that is full, or broken, fails the engine, tells nobody of a write that it does
+// not have, and has all that was acknowledged before once it is well again.
+func TestFailedDiskLosesNothingThatWasAcknowledged(t *testing.T) {
+	for failure, want := range map[Failure]error{Full: syscall.ENOSPC, Broken: syscall.EIO} {
+		t.Run(string(failure), func(t *testing.T) {
+			disk, trouble := vfs.NewCrashableMem(), new(Trouble)
+			e, err := Open(Config{Dir: "data", FS: Failing(disk, trouble)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			commit := func(key string) error {
+				b := e.Space(store.GroupID{Keyspace: 7}, 1).Batch()
+				b.Set([]byte(key), []byte("v"))
+				return b.Commit(true)
+			}
+			if err := commit("before"); err != nil {
+				t.Fatal(err)
+			}
+			trouble.Set(failure)
+			if err := commit("after"); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), want.Error()) {
+				t.Errorf("a write to it ends with %v, want %v", err, want)
+			}
+			if trouble.Met() == 0 {
+				t.Error("nothing failed")
+			}
+			trouble.Set("")
+			_ = e.Close() // it has failed
+			v := inMemory(t, disk.CrashClone(vfs.CrashCloneCfg{})).Space(store.GroupID{Keyspace: 7}, 1).View()
+			defer v.Close()
+			if got, _, err := v.Get([]byte("before")); err != nil || string(got) != "v" {
+				t.Errorf("what was acknowledged before is %q, %v", got, err)
+			}
+		})
+	}
+	if err := Failure("tired").Check(); !errors.Is(err, store.Invalid) {
+		t.Errorf("a failure that is not known: %v", err)
+	}
+}
