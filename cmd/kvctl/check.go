@@ -49,7 +49,8 @@ func (a *app) checkRunCommand() *cobra.Command {
 		Use: "run", Short: "load a cluster of its own, hurt it, and judge what happened", Args: takes(0, 0),
 		Example: `  kvctl check run
   kvctl check run -w bank --nemesis partition,kill --time 1m --seed 7
-  kvctl check run -w causal --nemesis partition --world procs --nodes 3`,
+  kvctl check run -w causal --nemesis partition --world procs --nodes 3
+  kvctl check run --nemesis matrix --cut 'n1->n2; n3<->n4'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.Load.Workload == "txn" {
 				o.Load.Workload = "bank"
@@ -74,6 +75,7 @@ func (a *app) checkRunCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVarP(&o.Load.Workload, "workload", "w", "register", "one of "+strings.Join(workload.Names, ", ")+"; txn is bank")
 	f.StringVar(&faults, "nemesis", "partition", "faults, with commas, or none: "+strings.Join(nemesis.Names, ", "))
+	f.StringVar(&o.Links, "cut", "", "links that the fault matrix cuts: 'n1,n2|n3,n4,n5', or 'n1->n2; n3<->n4'")
 	f.StringVar(&durability, "durability", "fsync", "of the ap keyspaces: "+strings.Join(store.DurabilityNames, ", ")+"; in memory nothing is said of lost writes")
 	f.DurationVar(&o.Load.Duration, "time", 30*time.Second, "how long the load lasts")
 	f.StringVar(&w.name, "world", "local", "local (one process) or procs (real processes, sockets and disks)")

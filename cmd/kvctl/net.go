@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -215,6 +216,7 @@ func rulesOf(f *kvpb.FaultsResponse) (rules []link.Rule, err error) {
 		rules = append(rules, link.Rule{
 			From: r.GetFrom(), To: r.GetTo(), Action: action,
 			Delay: time.Duration(r.GetDelayNs()), Jitter: time.Duration(r.GetJitterNs()), Loss: r.GetLoss(),
+			Duplicate: r.GetDuplicate(), Reorder: r.GetReorder(), Bandwidth: int64(min(r.GetBandwidth(), math.MaxInt64)),
 		})
 	}
 	return rules, nil
@@ -228,12 +230,16 @@ type ruleJSON struct {
 	DelayMS  float64 `json:"delay_ms,omitempty"`
 	JitterMS float64 `json:"jitter_ms,omitempty"`
 	Loss     float64 `json:"loss,omitempty"`
+
+	Duplicate float64 `json:"duplicate,omitempty"`
+	Reorder   float64 `json:"reorder,omitempty"`
+	Bandwidth int64   `json:"bandwidth,omitempty"`
 }
 
 func rulesJSON(rules []link.Rule) []ruleJSON {
 	out := []ruleJSON{}
 	for _, r := range rules {
-		out = append(out, ruleJSON{r.From, r.To, r.Action.String(), milliseconds(r.Delay), milliseconds(r.Jitter), r.Loss})
+		out = append(out, ruleJSON{r.From, r.To, r.Action.String(), milliseconds(r.Delay), milliseconds(r.Jitter), r.Loss, r.Duplicate, r.Reorder, r.Bandwidth})
 	}
 	return out
 }
@@ -258,6 +264,12 @@ func effect(r link.Rule) string {
 		return "reset"
 	case r.Loss > 0:
 		return fmt.Sprintf("loses %g%%", r.Loss*100)
+	case r.Duplicate > 0:
+		return fmt.Sprintf("doubles %g%% of packets", r.Duplicate*100)
+	case r.Reorder > 0:
+		return fmt.Sprintf("reorders %g%% of packets", r.Reorder*100)
+	case r.Bandwidth > 0:
+		return fmt.Sprintf("takes %d bytes a second", r.Bandwidth)
 	case r.Jitter > 0:
 		return fmt.Sprintf("%v±%v late", r.Delay, r.Jitter)
 	}

@@ -26,11 +26,11 @@ type skew struct {
 	behind, ahead time.Duration // by how much at most; behind is not above 0
 }
 
-// skews reads the faults of that name: "n1 by 3s, n4 by -2.5s". One that does not say by
-// how much may have been any.
+// skews reads the faults that set clocks wrong, for once or to and fro: "n1 by 3s, n4 by
+// -2.5s". One that does not say by how much may have been any.
 func skews(h *history.History) (out []skew) {
 	for _, w := range h.Faults {
-		if w.Fault != "skew" {
+		if w.Fault != "skew" && w.Fault != "strobe" {
 			continue
 		}
 		s := skew{Window: w}

@@ -9,9 +9,13 @@ import (
 	"time"
 
 	"github.com/dialkv/dialkv/internal/kvpb"
-	"github.com/dialkv/dialkv/internal/link"
-	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/store"
+)
+
+// Times of one look at a node.
+const (
+	lookTimeout = 500 * time.Millisecond
+	lookPause   = 50 * time.Millisecond
 )
 
 // fault is one fault on the nodes it was drawn for.
@@ -31,150 +35,6 @@ type fault struct {
 	heal func(ctx context.Context) error
 }
 
-// prepare looks at the cluster as it is before the fault.
-func (n *nemesis) prepare(ctx context.Context, s Step) fault {
-	switch s.Fault {
-	case Kill:
-		return n.kill(n.leading(ctx, s))
-	case Pause:
-		return n.pause(s.Nodes)
-	case OneWay:
-		return n.oneWay(ctx, s.Nodes)
-	case Bridge:
-		return n.bridge(ctx, s.Nodes[0], s.Nodes[1:])
-	case Delay:
-		return n.late(ctx)
-	case Power:
-		return n.power()
-	case DiskSlow:
-		return n.slowDisk(ctx, s.Nodes)
-	case Skew:
-		return n.skew(s.Nodes)
-	case Transfer:
-		return n.transfer(ctx)
-	case Membership:
-		return n.membership(s.Nodes[0])
-	case Revive:
-		return n.revive(ctx, s.Nodes[0])
-	case Jump:
-		return n.jump(ctx, s.Nodes[0], s.Hold)
-	}
-	side := n.leading(ctx, s)
-	switch s.Fault {
-	case Stall:
-		return n.stall(ctx, side[0])
-	case Succession:
-		return n.succession(ctx, side[0])
-	case Reset:
-		return n.reset(ctx, side)
-	}
-	return n.partition(ctx, side)
-}
-
-// leading is the leader, where the step is for one and there is one, or the step's nodes.
-func (n *nemesis) leading(ctx context.Context, s Step) []string {
-	if s.Shape == Leader || s.Fault == Stall || s.Fault == Succession {
-		if leader := n.leader(ctx); leader != "" {
-			return []string{leader}
-		}
-	}
-	return s.Nodes
-}
-
-// partition cuts one side off from all other nodes.
-func (n *nemesis) partition(ctx context.Context, side []string) fault {
-	others := n.without(side...)
-	return n.cut(ctx, strings.Join(side, ",")+"|"+strings.Join(others, ","), between(side, others), between(others, side))
-}
-
-// oneWay lets nothing through to one side. What it sends arrives, so a request is
-// carried out and its answer is lost.
-func (n *nemesis) oneWay(ctx context.Context, side []string) fault {
-	others := n.without(side...)
-	return n.cut(ctx, strings.Join(others, ",")+"->"+strings.Join(side, ","), between(others, side))
-}
-
-// bridge cuts one half off from the others, but for one node that hears both.
-func (n *nemesis) bridge(ctx context.Context, bridge string, half []string) fault {
-	others := n.without(append(half, bridge)...)
-	detail := strings.Join(half, ",") + "|" + strings.Join(others, ",") + " around " + bridge
-	return n.cut(ctx, detail, between(half, others), between(others, half))
-}
-
-func (n *nemesis) without(side ...string) []string {
-	return slices.DeleteFunc(slices.Clone(n.nodes), func(node string) bool { return slices.Contains(side, node) })
-}
-
-// between is silence from each of some nodes to each of others.
-func between(from, to []string) []link.Rule {
-	var rules []link.Rule
-	for _, f := range from {
-		for _, t := range to {
-			rules = append(rules, link.Rule{From: f, To: t, Action: link.Hole})
-		}
-	}
-	return rules
-}
-
-// cut sets link rules; the heal takes all away.
-func (n *nemesis) cut(ctx context.Context, detail string, rules ...[]link.Rule) fault {
-	before := n.held(ctx)
-	return fault{
-		detail: detail,
-		counts: true,
-		begin: func(ctx context.Context) error {
-			if mutant.M20 {
-				return nil
-			}
-			return n.cluster.SetFaults(ctx, slices.Concat(rules...))
-		},
-		effect: func(ctx context.Context) string { return grown(before, n.held(ctx)) },
-		heal: func(ctx context.Context) error {
-			return errors.Join(n.cluster.SetFaults(ctx, nil), n.whole(ctx))
-		},
-	}
-}
-
-// kill ends nodes as kill -9 does; the heal starts them again.
-func (n *nemesis) kill(nodes []string) fault {
-	return fault{
-		detail: strings.Join(nodes, ","),
-		begin: func(ctx context.Context) error {
-			return each(nodes, func(node string) error { return n.cluster.Kill(ctx, node) })
-		},
-		effect: func(ctx context.Context) string { return n.silent(ctx, nodes) },
-		heal: func(ctx context.Context) error {
-			return each(nodes, func(node string) error {
-				if n.status(ctx, node) == nil {
-					if err := n.cluster.Restart(ctx, node); err != nil {
-						return err
-					}
-				}
-				return n.ready(ctx, node)
-			})
-		},
-	}
-}
-
-// pause stops the clocks of nodes; the heal lets them go on.
-func (n *nemesis) pause(nodes []string) fault {
-	return fault{
-		detail: strings.Join(nodes, ","),
-		begin: func(ctx context.Context) error {
-			return each(nodes, func(node string) error { return n.cluster.Pause(ctx, node) })
-		},
-		effect: func(ctx context.Context) string { return n.silent(ctx, nodes) },
-		heal: func(ctx context.Context) error {
-			return each(nodes, func(node string) error {
-				if err := n.cluster.Resume(ctx, node); err != nil {
-					return err
-				}
-				return n.ready(ctx, node)
-			})
-		},
-	}
-}
-
 // each does something for every node, also after an error.
 func each(nodes []string, do func(node string) error) error {
 	var errs error
@@ -185,12 +45,6 @@ func each(nodes []string, do func(node string) error) error {
 	}
 	return errs
 }
-
-// Times of one look at a node.
-const (
-	lookTimeout = 500 * time.Millisecond
-	lookPause   = 50 * time.Millisecond
-)
 
 // status is what a node says of itself, nil if it does not answer.
 func (n *nemesis) status(ctx context.Context, node string) *kvpb.StatusResponse {

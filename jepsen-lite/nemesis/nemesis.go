@@ -24,6 +24,8 @@ type Cluster interface {
 	// SetFaults replaces the whole table of link rules; nil heals.
 	SetFaults(ctx context.Context, rules []link.Rule) error
 	Kill(ctx context.Context, name string) error
+	// Restart starts a node again and returns when it is ready; one that runs is ended
+	// first, in an orderly way.
 	Restart(ctx context.Context, name string) error
 	Pause(ctx context.Context, name string) error
 	Resume(ctx context.Context, name string) error
@@ -55,9 +57,6 @@ type nemesis struct {
 	result  Result
 }
 
-// links are the faults that are made by link rules.
-var links = map[string]bool{Partition: true, OneWay: true, Away: true, Bridge: true, Reset: true, Delay: true, Stall: true, Succession: true, Revive: true, Jump: true}
-
 // Check refuses, before anything is done, a plan that cannot be carried out on the
 // cluster: Invalid, or Unsupported by the kind of cluster, or Denied by its nodes.
 func Check(ctx context.Context, cluster Cluster, cfg Config) error {
@@ -65,14 +64,11 @@ func Check(ctx context.Context, cluster Cluster, cfg Config) error {
 		return err
 	}
 	for _, fault := range cfg.Faults {
-		_, disks := cluster.(Disks)
-		_, members := cluster.(Members)
-		_, clocks := cluster.(Clocks)
-		if (fault == DiskSlow || fault == Stall) && !disks || fault == Membership && !members || (fault == Skew || fault == Jump) && !clocks {
+		if can := kindOf(fault).needs; can != nil && !can(cluster) {
 			return &store.Error{Code: store.Unsupported, Op: "nemesis", Msg: fmt.Sprintf("the fault %q cannot be made on a cluster of this kind", fault), Try: "--world local, or other faults"}
 		}
 	}
-	if slices.ContainsFunc(cfg.Faults, func(f string) bool { return links[f] }) {
+	if slices.ContainsFunc(cfg.Faults, func(f string) bool { return kindOf(f).links }) {
 		if err := cluster.SetFaults(ctx, nil); err != nil {
 			return err
 		}
@@ -124,7 +120,7 @@ func (n *nemesis) inflict(ctx context.Context, s Step) (healed bool) {
 	began := time.Now()
 	n.nodes = n.cluster.Nodes()
 	s.Nodes = n.present(s.Nodes)
-	f := n.prepare(ctx, s)
+	f := kindOf(s.Fault).make(n, ctx, s)
 	n.tell("%s %s", s.Fault, f.detail)
 	n.rec.Fault(s.Fault, history.Begin, f.detail)
 	d := Done{Fault: s.Fault, Detail: f.detail}
@@ -183,6 +179,16 @@ func (n *nemesis) present(nodes []string) []string {
 
 // healLimit is how long a heal may take to be seen: a restart reads its whole log.
 const healLimit = 30 * time.Second
+
+// leading is the leader, where the step is for one and there is one, or the step's nodes.
+func (n *nemesis) leading(ctx context.Context, s Step) []string {
+	if s.Shape == Leader {
+		if leader := n.leader(ctx); leader != "" {
+			return []string{leader}
+		}
+	}
+	return s.Nodes
+}
 
 // heal undoes a fault even if ctx has ended.
 func (n *nemesis) heal(ctx context.Context, f fault) error {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/link"
 	"github.com/dialkv/dialkv/internal/link/linktest"
@@ -32,18 +34,21 @@ type fake struct {
 	rules  []link.Rule
 	held   uint64
 	down   map[string]bool
+	starts map[string]uint64
 	calls  []string
 	nodes  []string
 	slow   map[string]bool
 	skewed map[string]time.Duration
 	synced uint64
+	failed uint64 // writes
 	led    string // who leads
 	term   uint64
+	set    func([]link.Rule) // hears of every table
 	mu     sync.Mutex
 }
 
 func newFake() *fake {
-	return &fake{down: map[string]bool{}, nodes: slices.Clone(five), slow: map[string]bool{}, skewed: map[string]time.Duration{}, led: "n4", term: 3}
+	return &fake{down: map[string]bool{}, starts: map[string]uint64{}, nodes: slices.Clone(five), slow: map[string]bool{}, skewed: map[string]time.Duration{}, led: "n4", term: 3}
 }
 
 func (f *fake) Nodes() []string { return slices.Clone(f.nodes) }
@@ -74,9 +79,36 @@ func (f *fake) SlowSyncs(_ context.Context, name string) uint64 {
 	return f.synced
 }
 
+// FailDisk ends a node, if it is allowed to be true.
+func (f *fake) FailDisk(_ context.Context, name string, failure engine.Failure) error {
+	if failure != "" && !f.deaf {
+		f.failed++
+		return f.stop(name)
+	}
+	return nil
+}
+
+func (f *fake) FailedWrites(context.Context, string) uint64 { return f.failed }
+
+// Knock is answered at once, if it is allowed to be true.
+func (f *fake) Knock(context.Context, string) (net.Conn, error) {
+	here, there := net.Pipe()
+	go func() {
+		defer there.Close()
+		if _, err := there.Read(make([]byte, 64)); err != nil || f.deaf {
+			return
+		}
+		_, _ = there.Write([]byte{0})
+		_, _ = there.Read(make([]byte, 1)) // until it is closed
+	}()
+	return here, nil
+}
+
 func (f *fake) Skew(_ context.Context, name string, ahead time.Duration) error {
 	if !f.deaf {
+		f.mu.Lock() // a clock may be set while another looks at it
 		f.skewed[name] = ahead
+		f.mu.Unlock()
 	}
 	return nil
 }
@@ -91,6 +123,7 @@ func (f *fake) Add(_ context.Context, _ string) (string, error) {
 func (f *fake) Remove(_ context.Context, name string, _ bool, _ func(string)) ([]string, error) {
 	f.calls = append(f.calls, "remove "+name)
 	f.nodes = slices.DeleteFunc(f.nodes, func(n string) bool { return n == name })
+	delete(f.down, name)
 	if name == f.led {
 		f.elect()
 	}
@@ -107,10 +140,15 @@ func (f *fake) SetFaults(_ context.Context, rules []link.Rule) error {
 		return nil
 	}
 	f.rules = rules
+	if f.set != nil {
+		f.set(rules)
+	}
 	return nil
 }
 
 func (f *fake) stop(node string) error {
+	f.mu.Lock() // all of them may be stopped at once
+	defer f.mu.Unlock()
 	f.calls = append(f.calls, "stop "+node)
 	if node == f.led {
 		f.elect()
@@ -123,12 +161,26 @@ func (f *fake) start(node string) error {
 	f.mu.Lock() // all of them may be started at once
 	defer f.mu.Unlock()
 	f.calls = append(f.calls, "start "+node)
+	f.starts[node]++
 	f.down[node] = f.undying
 	return nil
 }
 
-func (f *fake) Kill(_ context.Context, name string) error    { return f.stop(name) }
-func (f *fake) Restart(_ context.Context, name string) error { return f.start(name) }
+func (f *fake) Kill(_ context.Context, name string) error { return f.stop(name) }
+
+// Restart of a node that runs lets it be away for a while.
+func (f *fake) Restart(_ context.Context, name string) error {
+	f.mu.Lock()
+	runs := !f.down[name]
+	f.mu.Unlock()
+	if runs && f.deaf {
+		return nil
+	}
+	if runs {
+		_ = f.stop(name)
+	}
+	return f.start(name)
+}
 
 func (f *fake) Pause(_ context.Context, name string) error { return f.stop(name) }
 func (f *fake) Resume(_ context.Context, name string) error {
@@ -146,7 +198,7 @@ type fakeAdmin struct {
 
 func (a fakeAdmin) Status(ctx context.Context, _ *kvpb.StatusRequest, _ ...grpc.CallOption) (*kvpb.StatusResponse, error) {
 	a.f.mu.Lock()
-	down := a.f.down[a.node]
+	down, start := a.f.down[a.node], a.f.starts[a.node]
 	a.f.mu.Unlock()
 	if down {
 		<-ctx.Done()
@@ -156,7 +208,7 @@ func (a fakeAdmin) Status(ctx context.Context, _ *kvpb.StatusRequest, _ ...grpc.
 	if a.node == a.f.led {
 		replica.Role = "leader"
 	}
-	return &kvpb.StatusResponse{Node: a.node, Ready: true, Replicas: []*kvpb.ReplicaStatus{replica}}, nil
+	return &kvpb.StatusResponse{Node: a.node, Ready: true, Start: start, Replicas: []*kvpb.ReplicaStatus{replica}}, nil
 }
 
 func (a fakeAdmin) TransferLeader(context.Context, *kvpb.TransferLeaderRequest, ...grpc.CallOption) (*kvpb.TransferLeaderResponse, error) {
@@ -168,6 +220,8 @@ func (a fakeAdmin) Faults(context.Context, *kvpb.FaultsRequest, ...grpc.CallOpti
 	if len(a.f.rules) > 0 {
 		a.f.held++ // there is always traffic
 	}
+	a.f.mu.Lock()
+	defer a.f.mu.Unlock()
 	return &kvpb.FaultsResponse{SkewNs: int64(a.f.skewed[a.node]), Held: a.f.held, Delayed: a.f.held, Rules: make([]*kvpb.LinkRule, len(a.f.rules))}, nil
 }
 
@@ -177,7 +231,7 @@ func run(t *testing.T, f *fake, ctx context.Context, faults ...string) (nemesis.
 	var lines bytes.Buffer
 	rec := history.NewRecorder(&lines)
 	rec.Complete(rec.Invoke(history.Call{Kind: history.Get, Mode: "cp", Key: "k"}), history.Answer{})
-	cfg := nemesis.Config{Faults: faults, Duration: 32*time.Second + 2*time.Second*time.Duration(len(faults)), Seed: 5, Keyspaces: []string{"orders"}}
+	cfg := nemesis.Config{Faults: faults, Duration: 32*time.Second + 4*time.Second*time.Duration(len(faults)), Seed: 5, Keyspaces: []string{"orders"}}
 	result := nemesis.Run(ctx, f, cfg, rec)
 	h, err := history.Read(&lines)
 	if err != nil {
@@ -190,7 +244,7 @@ func TestEveryFaultIsRecordedSeenAndHealed(t *testing.T) {
 	linktest.Bubble(t, func(t *testing.T) {
 		f := newFake()
 		f.pauseable = true
-		result, h := run(t, f, t.Context(), nemesis.Names...)
+		result, h := run(t, f, t.Context(), others...)
 		if result.Wrong != "" || len(result.Done) < 3 {
 			t.Errorf("%+v", result)
 		}
@@ -217,7 +271,7 @@ func (f *fake) downNow() []bool {
 }
 
 func TestAFaultWithoutEffectIsWrong(t *testing.T) {
-	for _, fault := range nemesis.Names {
+	for _, fault := range others {
 		linktest.Bubble(t, func(t *testing.T) {
 			f := newFake()
 			f.deaf, f.pauseable = true, true
@@ -272,6 +326,70 @@ func TestTheLeaderOfTheKeyspaceIsCutOff(t *testing.T) {
 	})
 }
 
+func TestMatrixCutsWhatWasNamed(t *testing.T) {
+	for links, want := range map[string]int{"n1->n2": 1, "n1->n2; n3<->n4": 3, "n1,n2|n3,n4,n5": 12} {
+		linktest.Bubble(t, func(t *testing.T) {
+			f := newFake()
+			most := 0
+			f.set = func(rules []link.Rule) { most = max(most, len(rules)) }
+			cfg := nemesis.Config{Faults: []string{nemesis.Matrix}, Links: links, Duration: 3 * time.Second, Seed: 1}
+			result := nemesis.Run(t.Context(), f, cfg, history.NewRecorder(&bytes.Buffer{}))
+			if result.Wrong != "" || result.Done[0].Detail != links || most != want || len(f.rules) > 0 {
+				t.Errorf("%q: %d rules, want %d, %d left; %+v", links, most, want, len(f.rules), result)
+			}
+		})
+	}
+}
+
+// In a ring of five each node hears its two neighbours, and the links of a node that
+// nobody else hears are cut both ways.
+func TestRingOfMajorities(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		f := newFake()
+		seen := make(chan []link.Rule, 1)
+		f.set = func(rules []link.Rule) {
+			if len(rules) > 0 {
+				seen <- rules
+			}
+		}
+		cfg := nemesis.Config{Faults: []string{nemesis.Ring}, Duration: 3 * time.Second, Seed: 1}
+		if result := nemesis.Run(t.Context(), f, cfg, history.NewRecorder(&bytes.Buffer{})); result.Wrong != "" {
+			t.Fatal(result.Wrong)
+		}
+		cut := map[string][]string{}
+		for _, r := range <-seen {
+			cut[r.From] = append(cut[r.From], r.To)
+		}
+		majorities := map[string]bool{}
+		for _, node := range five {
+			slices.Sort(cut[node])
+			majorities[strings.Join(cut[node], ",")] = true
+			if len(cut[node]) != 2 {
+				t.Errorf("%s does not hear %v, want two nodes", node, cut[node])
+			}
+		}
+		if len(majorities) != 5 {
+			t.Errorf("two nodes hear the same majority: %v", cut)
+		}
+	})
+}
+
+func TestAWipedNodeDoesNotComeBack(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		f := newFake()
+		cfg := nemesis.Config{Faults: []string{nemesis.Wipe}, Duration: 10 * time.Second, Seed: 1, Keyspaces: []string{"orders"}}
+		result := nemesis.Run(t.Context(), f, cfg, history.NewRecorder(&bytes.Buffer{}))
+		if result.Wrong != "" || len(result.Done) != 1 {
+			t.Fatalf("%+v", result)
+		}
+		gone, _, _ := strings.Cut(result.Done[0].Detail, " ")
+		want := []string{"stop " + gone, "add n7", "remove " + gone}
+		if !slices.Equal(f.calls, want) || slices.Contains(f.nodes, gone) || len(f.nodes) != 5 {
+			t.Errorf("%v, want %v; nodes %v", f.calls, want, f.nodes)
+		}
+	})
+}
+
 // plain is a cluster that can do no more than it must.
 type plain struct{ nemesis.Cluster }
 
@@ -280,7 +398,7 @@ func TestPauseIsRefusedBeforehandWhereNothingCanBePaused(t *testing.T) {
 	if err := nemesis.Check(t.Context(), newFake(), cfg); !errors.Is(err, store.Unsupported) {
 		t.Errorf("got %v", err)
 	}
-	for _, fault := range []string{nemesis.DiskSlow, nemesis.Stall, nemesis.Membership, nemesis.Skew} {
+	for _, fault := range []string{nemesis.DiskSlow, nemesis.Stall, nemesis.Membership, nemesis.Skew, nemesis.Wipe, nemesis.Strobe, nemesis.DiskFull, nemesis.DiskError, nemesis.Flood} {
 		cfg.Faults = []string{fault}
 		if err := nemesis.Check(t.Context(), plain{newFake()}, cfg); !errors.Is(err, store.Unsupported) {
 			t.Errorf("%s: %v", fault, err)

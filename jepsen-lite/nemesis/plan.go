@@ -7,36 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dialkv/dialkv/internal/link"
 	"github.com/dialkv/dialkv/store"
 )
-
-// The faults.
-const (
-	Partition = "partition" // silence between two sides, both ways
-	OneWay    = "oneway"    // what the others send to a minority does not arrive; what it sends does
-	Away      = "away"      // silence around one node, for so long that others may forget what it lacks
-	Bridge    = "bridge"    // silence between two halves, and one node that hears both
-	Kill      = "kill"      // kill -9 of a minority, then a restart
-	Pause     = "pause"     // SIGSTOP of a minority, then SIGCONT
-
-	Reset      = "reset"      // a partition whose links break with errors
-	Delay      = "delay"      // every link is late, and out of step
-	Power      = "power"      // kill -9 of all nodes at once; in memory, un-synced bytes are lost
-	DiskSlow   = "disk-slow"  // every sync of a minority takes longer
-	Skew       = "skew"       // the wall clocks of a minority are wrong by up to ten seconds
-	Stall      = "stall"      // a leader's disk stands still while it is cut off: it does not notice
-	Succession = "succession" // a leader is killed, and every link is late from then on
-	Transfer   = "transfer"   // leaders hand their groups to other members
-	Membership = "membership" // a node leaves, and a new one takes its place
-	Revive     = "revive"     // a node is cut off, killed there, and started again once the links are whole
-	Jump       = "jump"       // a node is cut off and starts again there, with its clock set back
-)
-
-// Names lists the faults. "none" asks for none of them.
-var Names = []string{Partition, OneWay, Away, Bridge, Kill, Pause, Reset, Delay, Power, DiskSlow, Skew, Stall, Succession, Transfer, Membership, Revive, Jump}
-
-// slots are those faults that need more time than leastSlot: another leader, or a start.
-var slots = map[string]time.Duration{Stall: 4 * time.Second, Membership: 4 * time.Second, Power: 4 * time.Second, Revive: 8 * time.Second, Jump: 8 * time.Second, Succession: 6 * time.Second, Away: 16 * time.Second}
 
 // Parse reads a list of faults, "partition,kill". "none" and the empty list are no
 // faults.
@@ -65,6 +38,7 @@ func unknown(name string) error {
 // Config is which faults, for how long, and where.
 type Config struct {
 	Faults    []string      // of Names; none: nothing happens
+	Links     string        // that Matrix cuts: sides, "n1,n2|n3,n4,n5", or links, "n1->n2; n3<->n4"
 	Duration  time.Duration // of the whole schedule, heals included
 	Seed      int64
 	Keyspaces []string     // those of which a leader may be cut off
@@ -87,7 +61,7 @@ var shapes = []Shape{Leader, Halves, One, Minority}
 // Step is one fault of the schedule.
 type Step struct {
 	Fault string
-	Shape Shape         // of a partition; of a kill, Leader or none
+	Shape Shape         // of a partition; else Leader or none
 	Nodes []string      // one side of the cut (the bridge first, if there is one), or who is killed or paused
 	Begin time.Duration // since the schedule began; later if the one before is not healed yet
 	Hold  time.Duration // until it is healed
@@ -116,7 +90,7 @@ func (c Config) Plan(nodes []string) ([]Step, error) {
 			round = slices.Clone(c.Faults)
 			rng.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
 		}
-		slot := max(slots[round[0]], least+share(most-least, rng.Float64()))
+		slot := max(kindOf(round[0]).slot, least+share(most-least, rng.Float64()))
 		if at+slot > c.Duration {
 			return steps, nil
 		}
@@ -126,15 +100,10 @@ func (c Config) Plan(nodes []string) ([]Step, error) {
 	}
 }
 
-// atLeast is how many nodes a fault needs, so that it is one.
-var atLeast = map[string]int{
-	Partition: 2, OneWay: 2, Away: 2, Bridge: 3, Kill: 3, Pause: 3, Reset: 2, Delay: 2, DiskSlow: 2, Skew: 2, Stall: 3, Succession: 3, Transfer: 2, Membership: 2, Revive: 3, Jump: 3,
-}
-
 // least is the time in which every fault can happen once.
 func (c Config) least() (need time.Duration) {
 	for _, fault := range c.Faults {
-		need += max(leastSlot, slots[fault])
+		need += max(leastSlot, kindOf(fault).slot)
 	}
 	return need
 }
@@ -147,8 +116,13 @@ func (c Config) check(nodes []string) error {
 		if !slices.Contains(Names, fault) {
 			return unknown(fault)
 		}
-		if need := atLeast[fault]; len(nodes) < need {
+		if need := kindOf(fault).nodes; len(nodes) < need {
 			return invalid("%s needs %d nodes, there are %d", fault, need, len(nodes))
+		}
+	}
+	if slices.Contains(c.Faults, Matrix) || c.Links != "" {
+		if _, err := c.matrix(nodes); err != nil {
+			return err
 		}
 	}
 	if need := c.least(); c.Duration < need {
@@ -157,39 +131,63 @@ func (c Config) check(nodes []string) error {
 	return nil
 }
 
+// matrix reads which links Matrix cuts.
+func (c Config) matrix(nodes []string) ([]link.Rule, error) {
+	switch {
+	case c.Links == "":
+		return nil, &store.Error{Code: store.Invalid, Op: "nemesis", Msg: "the fault matrix cuts links that are named, and none is", Try: "--cut 'n1,n2|n3', --cut 'n1->n2; n2<->n3'"}
+	case !slices.Contains(c.Faults, Matrix):
+		return nil, &store.Error{Code: store.Invalid, Op: "nemesis", Msg: fmt.Sprintf("links are named to be cut (%.80q), and the fault matrix is not asked for", c.Links), Try: "--nemesis matrix"}
+	case strings.Contains(c.Links, "|"):
+		return link.ParsePartition(c.Links, nodes)
+	}
+	var rules []link.Rule
+	for spec := range strings.SplitSeq(c.Links, ";") {
+		pairs, err := link.ParseLinks(strings.TrimSpace(spec), nodes)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pairs {
+			rules = append(rules, link.Rule{From: p.From, To: p.To, Action: link.Hole})
+		}
+	}
+	return rules, nil
+}
+
 // draw fills the slot that begins at at.
 func draw(rng *rand.Rand, fault string, at, slot time.Duration, nodes []string) Step {
+	k := kindOf(fault)
 	s := Step{
 		Fault: fault,
 		Begin: at + share(slot, 0.1+0.15*rng.Float64()),
 		Hold:  share(slot, 0.3+0.2*rng.Float64()),
 	}
+	s.Hold = max(s.Hold, share(k.slot, k.hold))
 	few := 1 + rng.IntN(max(1, (len(nodes)-1)/2))
-	switch fault {
-	case Stall, Succession:
-		s.Hold = max(s.Hold, share(slots[fault], 0.73))
+	switch k.on {
+	case one:
 		few = 1
-	case Away:
-		s.Shape, few = One, 1
-	case Transfer, Membership:
-		few = 1
-	case Revive, Jump:
-		s.Hold, few = max(s.Hold, share(slots[fault], 0.6)), 1
-	case Kill:
+	case theLeader:
+		s.Shape, few = Leader, 1
+	case leaderOrFew:
 		if rng.IntN(2) == 0 {
 			s.Shape, few = Leader, 1
 		}
-	case Partition, Reset:
+	case sides:
 		s.Shape = shapes[rng.IntN(len(shapes))]
 		few = map[Shape]int{Halves: len(nodes) / 2, Minority: few, One: 1, Leader: 1}[s.Shape]
-	case Bridge:
+	case bridgeAndHalf:
 		few = (len(nodes) + 1) / 2
+	case aThird:
+		few = (len(nodes) + 1) / 3
+	case everyNode:
+		few = len(nodes)
 	}
 	for _, i := range rng.Perm(len(nodes))[:few] {
 		s.Nodes = append(s.Nodes, nodes[i])
 	}
-	if fault != Bridge {
-		slices.Sort(s.Nodes) // of a bridge's, the first hears both halves
+	if k.on != bridgeAndHalf && k.on != everyNode { // there the order matters
+		slices.Sort(s.Nodes)
 	}
 	return s
 }

@@ -12,10 +12,13 @@ import (
 	"github.com/dialkv/dialkv/store"
 )
 
+// others are the faults that need no more than their names.
+var others = slices.DeleteFunc(slices.Clone(nemesis.Names), func(name string) bool { return name == nemesis.Matrix })
+
 var five = []string{"n1", "n2", "n3", "n4", "n5"}
 
 func TestPlanFollowsFromTheSeed(t *testing.T) {
-	cfg := nemesis.Config{Faults: nemesis.Names, Duration: time.Minute, Seed: 3}
+	cfg := nemesis.Config{Faults: others, Duration: 5 * time.Minute, Seed: 3}
 	a, err := cfg.Plan(five)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +34,7 @@ func TestPlanFollowsFromTheSeed(t *testing.T) {
 
 func TestPlanKeepsToItsLimits(t *testing.T) {
 	for seed := range int64(200) {
-		cfg := nemesis.Config{Faults: nemesis.Names, Duration: time.Duration(4*len(nemesis.Names)+int(seed%60)) * time.Second, Seed: seed}
+		cfg := nemesis.Config{Faults: others, Duration: time.Duration(5*len(nemesis.Names)+int(seed%60)) * time.Second, Seed: seed}
 		steps, err := cfg.Plan(five)
 		if err != nil {
 			t.Fatal(err)
@@ -55,8 +58,11 @@ func sound(cfg nemesis.Config, steps []nemesis.Step) error {
 			return fmt.Errorf("%+v overlaps with the one before, or is too short", s)
 		}
 		most := 2
-		if s.Fault == nemesis.Bridge {
+		switch s.Fault {
+		case nemesis.Bridge:
 			most = 3 // one half and the bridge
+		case nemesis.Ring, nemesis.Restart:
+			most = 5 // all of them
 		}
 		if len(s.Nodes) < 1 || len(s.Nodes) > most {
 			return fmt.Errorf("%+v is not on a minority", s)
@@ -100,7 +106,10 @@ func TestImpossiblePlansAreRefused(t *testing.T) {
 		{nemesis.Config{Faults: []string{"comet"}, Duration: time.Minute}, five},
 		{nemesis.Config{Faults: []string{nemesis.Kill}, Duration: time.Minute}, five[:2]},
 		{nemesis.Config{Faults: []string{nemesis.Partition}, Duration: time.Minute}, five[:1]},
-		{nemesis.Config{Faults: nemesis.Names, Duration: 2 * time.Second}, five},
+		{nemesis.Config{Faults: others, Duration: 2 * time.Second}, five},
+		{nemesis.Config{Faults: []string{nemesis.Matrix}, Duration: time.Minute}, five},
+		{nemesis.Config{Faults: []string{nemesis.Matrix}, Links: "n1->n9", Duration: time.Minute}, five},
+		{nemesis.Config{Faults: []string{nemesis.Kill}, Links: "n1->n2", Duration: time.Minute}, five},
 	} {
 		if _, err := c.cfg.Plan(c.nodes); !errors.Is(err, store.Invalid) {
 			t.Errorf("%+v on %v: %v", c.cfg, c.nodes, err)

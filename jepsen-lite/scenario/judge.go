@@ -4,7 +4,9 @@ import (
 	"slices"
 
 	"github.com/dialkv/dialkv/internal/mutant"
+	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/jepsen-lite/check"
+	"github.com/dialkv/dialkv/jepsen-lite/nemesis"
 	"github.com/dialkv/dialkv/jepsen-lite/report"
 	"github.com/dialkv/dialkv/jepsen-lite/workload"
 	"github.com/dialkv/dialkv/store"
@@ -40,10 +42,12 @@ func (r *Recording) Judge() (Outcome, error) {
 	}, err
 }
 
-// claims are what the run's keyspaces promise of its workload.
+// claims are what the run's keyspaces promise of its workload. What one node of an ap
+// keyspace acknowledged alone goes with its memory, or its disk.
 func (o Options) claims() []string {
 	claims := workload.Claims(o.Load.Workload)
-	if o.Durability != store.Memory {
+	wiped := slices.ContainsFunc(o.Faults, nemesis.Wipes) && slices.ContainsFunc(workload.Keyspaces(o.Load.Workload, ""), func(k shard.Keyspace) bool { return k.Mode == store.AP })
+	if o.Durability != store.Memory && !wiped {
 		return claims
 	}
 	lossless := []string{"durability", "staleness", "counter", "set"}

@@ -28,6 +28,7 @@ type Options struct {
 	// Load is the workload. Its Keyspaces are made by the run; a Seed of zero is drawn.
 	Load   workload.Config
 	Faults []string // of nemesis.Names
+	Links  string   // that nemesis.Matrix cuts
 	// Durability is of the ap keyspaces; fsync if zero. In memory a node that is killed
 	// loses what no other has yet, and nobody is asked then whether an acknowledged write
 	// was lost.
@@ -113,12 +114,16 @@ func (o Options) about() report.Run {
 	if faults == "" {
 		faults = "none"
 	}
+	command := []string{
+		"check", "run", "--workload", o.Load.Workload, "--nemesis", faults, "--time", o.Load.Duration.String(),
+		"--clients", strconv.Itoa(o.Load.Clients), "--rate", fmt.Sprint(o.Load.Rate), "--seed", strconv.FormatInt(o.Load.Seed, 10),
+	}
+	if o.Links != "" {
+		command = append(command, "--cut", o.Links)
+	}
 	return report.Run{
 		Title: fmt.Sprintf("%s under %s", o.Load.Workload, faults), Began: time.Now(),
-		Command: []string{
-			"check", "run", "--workload", o.Load.Workload, "--nemesis", faults, "--time", o.Load.Duration.String(),
-			"--clients", strconv.Itoa(o.Load.Clients), "--rate", fmt.Sprint(o.Load.Rate), "--seed", strconv.FormatInt(o.Load.Seed, 10),
-		},
+		Command: command,
 	}
 }
 
@@ -139,7 +144,7 @@ func suffix() string { return fmt.Sprintf("%08x", rand.Uint32()) }
 // nemesis is the fault schedule: it ends before the load does, so that the recovery
 // shows.
 func (o Options) nemesis(keyspaces []shard.Keyspace) nemesis.Config {
-	c := nemesis.Config{Faults: o.Faults, Duration: o.Load.Duration * 5 / 6, Seed: o.Load.Seed, Progress: o.Progress}
+	c := nemesis.Config{Faults: o.Faults, Links: o.Links, Duration: o.Load.Duration * 5 / 6, Seed: o.Load.Seed, Progress: o.Progress}
 	for _, k := range keyspaces {
 		c.Keyspaces = append(c.Keyspaces, k.Name)
 	}

@@ -106,24 +106,70 @@ func TestClocksAreWrong(t *testing.T) {
 	minutes(t, []string{"roaming", "causal", "bounded", "delete", "ap-ttl"}, nemesis.Skew, nemesis.Partition)
 }
 
+// TestDisksGoAndNodesRestart loses one node after the other for good, and restarts all of
+// them in turns.
+func TestDisksGoAndNodesRestart(t *testing.T) {
+	busyMinutes(t, []string{"register", "roaming"}, nemesis.Wipe, nemesis.Restart)
+}
+
+// TestLinksAreCutAndBad cuts off who leads, cuts links into a ring, loses and delays what
+// they carry, and a zone goes dark.
+func TestLinksAreCutAndBad(t *testing.T) {
+	busyMinutes(t, []string{"register", "causal"}, nemesis.Isolate, nemesis.Ring, nemesis.Zone, nemesis.Loss, nemesis.Jitter)
+}
+
+// TestLinksAreNarrowAndOutOfOrder lets gossip come twice and out of order, and makes all
+// links narrow; and strangers flood nodes with connections.
+func TestLinksAreNarrowAndOutOfOrder(t *testing.T) {
+	busyMinutes(t, []string{"register", "causal"}, nemesis.Duplicate, nemesis.Reorder, nemesis.Bandwidth, nemesis.Flood)
+}
+
+// TestDisksFail lets nodes end by disks that are full, or broken, and start again.
+func TestDisksFail(t *testing.T) {
+	busyMinutes(t, []string{"register", "roaming"}, nemesis.DiskFull, nemesis.DiskError)
+}
+
+// TestNamedLinksAreCut cuts one link one way and another both ways, again and again.
+func TestNamedLinksAreCut(t *testing.T) {
+	outcome := judge(t, record(t, scenario.Options{
+		Load:   workload.Config{Workload: "register", Duration: time.Minute, Rate: 100, Seed: *seed},
+		Faults: []string{nemesis.Matrix}, Links: "n1->n2; n3<->n4",
+	}, world{latency: time.Millisecond, logs: short}))
+	if outcome.Verdict != check.Pass {
+		t.Errorf("verdict %s", outcome.Verdict)
+	}
+}
+
+// TestClocksGoToAndFro strobes the wall clock that orders concurrent writes, and ends values.
+func TestClocksGoToAndFro(t *testing.T) {
+	minutes(t, []string{"roaming", "ap-ttl"}, nemesis.Strobe, nemesis.Partition)
+}
+
 // TestKeyspacesInMemory kills nodes, which are emptied by it, and cuts links. What a
 // session has seen it goes on to see, or is told that it cannot; replicas become equal.
 func TestKeyspacesInMemory(t *testing.T) {
-	minutesOn(t, store.Memory, []string{"causal", "roaming", "delete"}, nemesis.Kill, nemesis.Partition)
+	minutesOn(t, store.Memory, defaultRate, []string{"causal", "roaming", "delete"}, nemesis.Kill, nemesis.Partition)
 }
 
 // minutes keeps five nodes under faults for a virtual minute with each workload.
 func minutes(t *testing.T, workloads []string, faults ...string) {
 	t.Helper()
-	minutesOn(t, store.Fsync, workloads, faults...)
+	minutesOn(t, store.Fsync, defaultRate, workloads, faults...)
 }
 
-func minutesOn(t *testing.T, durability store.Durability, workloads []string, faults ...string) {
+// busyMinutes is minutes with so many operations that some meet even where faults leave
+// few of them.
+func busyMinutes(t *testing.T, workloads []string, faults ...string) {
+	t.Helper()
+	minutesOn(t, store.Fsync, 100, workloads, faults...)
+}
+
+func minutesOn(t *testing.T, durability store.Durability, rate float64, workloads []string, faults ...string) {
 	t.Helper()
 	for i, name := range workloads {
 		t.Run(name, func(t *testing.T) {
 			outcome := judge(t, record(t, scenario.Options{
-				Load:   workload.Config{Workload: name, Duration: time.Minute, Rate: defaultRate, Seed: *seed + int64(i)},
+				Load:   workload.Config{Workload: name, Duration: time.Minute, Rate: rate, Seed: *seed + int64(i)},
 				Faults: faults, Durability: durability,
 			}, short))
 			if outcome.Verdict != check.Pass {
