@@ -134,7 +134,7 @@ func TestNamedLinksAreCut(t *testing.T) {
 	outcome := judge(t, record(t, scenario.Options{
 		Load:   workload.Config{Workload: "register", Duration: time.Minute, Rate: 100, Seed: *seed},
 		Faults: []string{nemesis.Matrix}, Links: "n1->n2; n3<->n4",
-	}, world{latency: time.Millisecond, logs: short}))
+	}, short))
 	if outcome.Verdict != check.Pass {
 		t.Errorf("verdict %s", outcome.Verdict)
 	}
