@@ -93,12 +93,25 @@ func Run(ctx context.Context, cluster Cluster, cfg Config, rec *history.Recorder
 		return n.result
 	}
 	n.follow(ctx, steps)
-	for _, name := range cfg.Faults {
+	for _, name := range cfg.asked(steps) {
 		if !slices.ContainsFunc(n.result.Done, func(d Done) bool { return d.Fault == name }) {
 			n.wrong("%s was asked for and did not happen", name)
 		}
 	}
 	return n.result
+}
+
+// asked are the faults that must have happened.
+func (c Config) asked(steps []Step) (faults []string) {
+	if c.Only == nil {
+		return c.Faults
+	}
+	for _, s := range steps {
+		if !slices.Contains(faults, s.Fault) {
+			faults = append(faults, s.Fault)
+		}
+	}
+	return faults
 }
 
 // follow does the steps, as long as they end within the plan's time and are healed.

@@ -41,8 +41,11 @@ type Config struct {
 	Links     string        // that Matrix cuts: sides, "n1,n2|n3,n4,n5", or links, "n1->n2; n3<->n4"
 	Duration  time.Duration // of the whole schedule, heals included
 	Seed      int64
-	Keyspaces []string     // those of which a leader may be cut off
-	Progress  func(string) // hears of each fault; may be nil
+	Keyspaces []string // those of which a leader may be cut off
+	// Only are the steps that are done, of those that are drawn, by number from 0; nil is
+	// all. The others leave their time empty: so a plan can lose one fault and keep the rest.
+	Only     []int
+	Progress func(string) // hears of each fault; may be nil
 }
 
 // Shape says how a partition's sides are drawn.
@@ -92,12 +95,27 @@ func (c Config) Plan(nodes []string) ([]Step, error) {
 		}
 		slot := max(kindOf(round[0]).slot, least+share(most-least, rng.Float64()))
 		if at+slot > c.Duration {
-			return steps, nil
+			return c.only(steps)
 		}
 		steps = append(steps, draw(rng, round[0], at, slot, nodes))
 		round = round[1:]
 		at += slot
 	}
+}
+
+// only leaves the steps that are asked for.
+func (c Config) only(drawn []Step) ([]Step, error) {
+	if c.Only == nil {
+		return drawn, nil
+	}
+	steps := []Step{}
+	for _, i := range slices.Compact(slices.Sorted(slices.Values(c.Only))) {
+		if i < 0 || i >= len(drawn) {
+			return nil, &store.Error{Code: store.Invalid, Op: "nemesis", Msg: fmt.Sprintf("there is no step %d, the plan has %d, from 0", i, len(drawn))}
+		}
+		steps = append(steps, drawn[i])
+	}
+	return steps, nil
 }
 
 // least is the time in which every fault can happen once.

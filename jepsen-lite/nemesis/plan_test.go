@@ -110,10 +110,29 @@ func TestImpossiblePlansAreRefused(t *testing.T) {
 		{nemesis.Config{Faults: []string{nemesis.Matrix}, Duration: time.Minute}, five},
 		{nemesis.Config{Faults: []string{nemesis.Matrix}, Links: "n1->n9", Duration: time.Minute}, five},
 		{nemesis.Config{Faults: []string{nemesis.Kill}, Links: "n1->n2", Duration: time.Minute}, five},
+		{nemesis.Config{Faults: []string{nemesis.Kill}, Duration: time.Minute, Only: []int{1000}}, five},
+		{nemesis.Config{Faults: []string{nemesis.Kill}, Duration: time.Minute, Only: []int{-1}}, five},
 	} {
 		if _, err := c.cfg.Plan(c.nodes); !errors.Is(err, store.Invalid) {
 			t.Errorf("%+v on %v: %v", c.cfg, c.nodes, err)
 		}
+	}
+}
+
+// A step that is left out leaves its time empty, and moves no other.
+func TestStepsCanBeLeftOut(t *testing.T) {
+	cfg := nemesis.Config{Faults: []string{nemesis.Partition, nemesis.Kill}, Duration: time.Minute, Seed: 4}
+	all, err := cfg.Plan(five)
+	if err != nil || len(all) < 4 {
+		t.Fatalf("%d steps, %v", len(all), err)
+	}
+	cfg.Only = []int{3, 1, 3}
+	if some, err := cfg.Plan(five); err != nil || !reflect.DeepEqual(some, []nemesis.Step{all[1], all[3]}) {
+		t.Errorf("%+v, %v", some, err)
+	}
+	cfg.Only = []int{}
+	if none, err := cfg.Plan(five); err != nil || len(none) != 0 {
+		t.Errorf("%+v, %v", none, err)
 	}
 }
 

@@ -29,6 +29,7 @@ type Options struct {
 	Load   workload.Config
 	Faults []string // of nemesis.Names
 	Links  string   // that nemesis.Matrix cuts
+	Only   []int    // which of the drawn faults are done, as nemesis.Config has it; nil: all
 	// Durability is of the ap keyspaces; fsync if zero. In memory a node that is killed
 	// loses what no other has yet, and nobody is asked then whether an acknowledged write
 	// was lost.
@@ -144,7 +145,7 @@ func suffix() string { return fmt.Sprintf("%08x", rand.Uint32()) }
 // nemesis is the fault schedule: it ends before the load does, so that the recovery
 // shows.
 func (o Options) nemesis(keyspaces []shard.Keyspace) nemesis.Config {
-	c := nemesis.Config{Faults: o.Faults, Links: o.Links, Duration: o.Load.Duration * 5 / 6, Seed: o.Load.Seed, Progress: o.Progress}
+	c := nemesis.Config{Faults: o.Faults, Links: o.Links, Only: o.Only, Duration: o.Load.Duration * 5 / 6, Seed: o.Load.Seed, Progress: o.Progress}
 	for _, k := range keyspaces {
 		c.Keyspaces = append(c.Keyspaces, k.Name)
 	}

@@ -4,6 +4,7 @@
 //
 //	go test ./jepsen-lite/sim -run Sim -v                       # three virtual minutes of each workload
 //	go test ./jepsen-lite/sim -run 'Sim/^watch$' -sim.hours=2 -sim.faults=partition,membership -timeout 30m
+//	go test ./jepsen-lite/sim -run Sim/register -sim.seed=7 -sim.shrink -v -timeout 1h   # if it fails: the least that does
 //	go test -tags mutants ./jepsen-lite/sim -run Mutants -v     # every planted bug, once
 //	go test -tags mutants ./jepsen-lite/sim -run Mutants -sim.seeds=20 -timeout 12h
 //	go test -tags mutants ./jepsen-lite/sim -run 'Mutants/^M4$' -sim.seeds=5 -sim.seed=16    # one bug, the last five seeds

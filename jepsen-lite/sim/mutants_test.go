@@ -3,12 +3,11 @@
 package sim_test
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,26 +16,15 @@ import (
 	"github.com/dialkv/dialkv/internal/mutant"
 	"github.com/dialkv/dialkv/jepsen-lite/bugs"
 	"github.com/dialkv/dialkv/jepsen-lite/check"
-	"github.com/dialkv/dialkv/jepsen-lite/scenario"
 )
 
 var (
 	seeds    = flag.Int("sim.seeds", 1, "runs of each planted bug, each with a seed of its own")
 	controls = flag.Bool("sim.controls", false, "TestNegativeControls also runs the rows that take longer than a virtual minute")
-	trial    = flag.String("sim.trial", "", "internal: run this one plan, and write what came of it to the file -sim.out")
-	out      = flag.String("sim.out", "", "internal: see -sim.trial")
 )
 
 // quick is the virtual time of rows whose controls are run always.
 const quick = time.Minute
-
-// trialOf is one run of a plan, with one planted bug or none, in a process of its own.
-type trialOf struct {
-	Bug  string
-	Plan bugs.Plan
-	Pace bugs.Pace
-	Seed int64
-}
 
 // TestMutantsThatNoPlanCatches wants the test that is named for a bug to fail with it.
 func TestMutantsThatNoPlanCatches(t *testing.T) {
@@ -51,63 +39,11 @@ func TestMutantsThatNoPlanCatches(t *testing.T) {
 	}
 }
 
-// TestTrial is one run in a process of its own, because a process has one planted
-// bug from its start to its end.
-func TestTrial(t *testing.T) {
-	if *trial == "" {
-		t.Skip("a part of TestMutants")
-	}
-	var one trialOf
-	if err := json.Unmarshal([]byte(*trial), &one); err != nil {
-		t.Fatal(err)
-	}
-	if mutant.Name() != one.Bug {
-		t.Fatalf("the planted bug is %q, not %q", mutant.Name(), one.Bug)
-	}
-	b, err := json.Marshal(one.Plan.Find(judge(t, one.record(t))))
-	if err == nil {
-		err = os.WriteFile(*out, b, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// record records the run. A planted bug may keep the cluster from ever stopping, which a
-// bubble reports by a panic. Without a bug that is a failure as always.
-func (one trialOf) record(t *testing.T) (r *scenario.Recording) {
+func (one trialOf) try(t *testing.T) bugs.Finding {
 	t.Helper()
-	defer func() {
-		if v := recover(); v != nil {
-			if one.Bug == "" || r == nil {
-				panic(v)
-			}
-			t.Logf("with the bug the cluster did not stop: %v", v)
-		}
-	}()
-	recordTo(t, one.Plan.Options(one.Pace, one.Seed), one.Plan.Cluster(one.Seed), &r)
-	return r
-}
-
-func (one trialOf) try(t *testing.T) (f bugs.Finding) {
-	t.Helper()
-	b, err := json.Marshal(one)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "finding.json")
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTrial$", "-test.v", "-test.timeout=9m", "-sim.trial="+string(b), "-sim.out="+file)
-	cmd.Env = append(os.Environ(), mutant.Switch(one.Bug))
-	log, err := cmd.CombinedOutput()
+	f, log, err := one.attempt(t)
 	if err != nil {
 		t.Fatalf("%+v: %v\n%s", one, err, log)
-	}
-	b, err = os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(b, &f)
-	}
-	if err != nil {
-		t.Fatal(err)
 	}
 	return f
 }
@@ -147,7 +83,7 @@ func TestMutants(t *testing.T) {
 			caught, tried := 0, 0
 			for ; tried < *seeds || caught < want && tried < most; tried++ {
 				began := time.Now()
-				one := trialOf{row.Bug, row.Plan, row.InVirtualTime(), *seed + int64(tried)}
+				one := trialOf{Bug: row.Bug, Plan: row.Plan, Pace: row.InVirtualTime(), Seed: *seed + int64(tried)}
 				f := one.try(t)
 				if row.Caught(f) != nil {
 					caught++
@@ -174,12 +110,33 @@ func TestNegativeControls(t *testing.T) {
 			t.Run(row.Bug+" without "+row.Plan.Tell(need), func(t *testing.T) {
 				t.Parallel()
 				for tried := range *seeds {
-					one := trialOf{row.Bug, row.Plan.Without(need), row.InVirtualTime(), *seed + int64(tried)}
+					one := trialOf{Bug: row.Bug, Plan: row.Plan.Without(need), Pace: row.InVirtualTime(), Seed: *seed + int64(tried)}
 					if c := row.Caught(one.try(t)); c != nil {
 						t.Errorf("seed %d: %s %s: %s", one.Seed, c.Name, c.Verdict, c.Sentence)
 					}
 				}
 			})
 		}
+	}
+}
+
+// M22 needs a cut and nothing else: of five faults and ten clients one cut is left, and
+// not many who ask.
+func TestThePlanOfAPlantedBugIsShrunk(t *testing.T) {
+	one := trialOf{
+		Bug: "M22", Plan: bugs.Plan{Workload: "register", Faults: []string{"kill", "partition"}},
+		Pace: bugs.Pace{Length: 30 * time.Second, Rate: 100}, Seed: *seed,
+	}
+	s := shrinking{t: t, tries: 2, most: 25}
+	small, ok := s.shrink(one)
+	if !ok {
+		t.Fatal("the plan does not fail")
+	}
+	t.Logf("after %d runs: %s\n%s", s.runs, small, small.command())
+	if !slices.Equal(small.kinds(), []string{"partition"}) || len(small.kept()) != 1 {
+		t.Errorf("it needs one cut, and is left with %s", small)
+	}
+	if small.Pace.Length == one.Pace.Length && small.Clients == defaultClients {
+		t.Error("it is as long, and has as many clients, as before")
 	}
 }

@@ -195,6 +195,11 @@ func TestSim(t *testing.T) {
 	runs := int((total + longest - 1) / longest)
 	for _, name := range workload.Names {
 		t.Run(name, func(t *testing.T) {
+			if *shrink {
+				plan := bugs.Plan{Workload: name, Faults: what, Short: true}
+				shrinkFailing(t, trialOf{Plan: plan, Pace: bugs.Pace{Length: total / time.Duration(runs), Rate: *rate}, Seed: *seed})
+				return
+			}
 			sum, began := new(tally), time.Now()
 			t.Run("runs", func(t *testing.T) {
 				for n := range runs {
