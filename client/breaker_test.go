@@ -118,8 +118,8 @@ type busy struct {
 // alone makes every read a call.
 func alone(cfg *client.Config) { cfg.Resilience.NoSingleFlight = true }
 
-// readFor goes on for so long, and does not wait for the reads that are in progress then.
-func (b *busy) readFor(d time.Duration) {
+// keepReading goes on for so long, and does not wait for the reads that are in progress then.
+func (b *busy) keepReading(d time.Duration) {
 	for began := time.Now(); time.Since(began) < d; time.Sleep(10 * time.Millisecond) {
 		b.wg.Go(func() {
 			began := time.Now()
@@ -142,22 +142,22 @@ func TestBusyClientOpensTheCircuitOfANodeThatHangs(t *testing.T) {
 		w.nodes["n1"].counted()
 		ks, seen := w.near(alone)
 		b := &busy{t: t, ks: ks}
-		b.readFor(20 * time.Second)
+		b.keepReading(20 * time.Second)
 		goOn := w.nodes["n1"].hang()
-		b.readFor(4 * time.Second)
+		b.keepReading(4 * time.Second)
 		if seen.String() != "" {
 			t.Errorf("after 4 s it is %s", seen)
 		}
-		b.readFor(3 * time.Second)
+		b.keepReading(3 * time.Second)
 		if seen.String() != "n1 open" {
 			t.Errorf("after 7 s it is %q", seen)
 		}
-		b.readFor(30 * time.Second)
+		b.keepReading(30 * time.Second)
 		if n := b.slow.Load(); n < 30 || n > 75 { // 0.7 s of a hundred a second
 			t.Errorf("%d reads waited for it", n)
 		}
 		goOn()
-		b.readFor(7 * time.Second)
+		b.keepReading(7 * time.Second)
 		b.wg.Wait()
 		if !strings.HasSuffix(seen.String(), "n1 closed") {
 			t.Errorf("7 s after it is back it is %s", seen)
@@ -171,14 +171,14 @@ func TestAnswersToProbesAreNoService(t *testing.T) {
 		w.nodes["n1"].counted()
 		ks, seen := w.near(alone)
 		b := &busy{t: t, ks: ks}
-		b.readFor(20 * time.Second)
+		b.keepReading(20 * time.Second)
 		end := make(chan struct{})
 		defer close(end)
 		w.nodes["n1"].read = func(context.Context, store.Query) (store.Page, error) {
 			<-end
 			return store.Page{}, store.Unavailable
 		}
-		b.readFor(7500 * time.Millisecond)
+		b.keepReading(7500 * time.Millisecond)
 		b.wg.Wait()
 		if seen.String() != "n1 open" {
 			t.Errorf("after 7.5 s it is %q", seen)
@@ -196,15 +196,15 @@ func TestSlowAnswersOpenNoCircuit(t *testing.T) {
 				got := w.nodes["n1"].counted()
 				ks, seen := w.near(alone)
 				b := &busy{t: t, ks: ks}
-				b.readFor(20 * time.Second)
+				b.keepReading(20 * time.Second)
 				counted, until := w.nodes["n1"].read, time.Now().Add(c.stall)
 				w.nodes["n1"].read = func(ctx context.Context, q store.Query) (store.Page, error) {
 					time.Sleep(max(c.slow, time.Until(until)))
 					return counted(ctx, q)
 				}
-				b.readFor(10 * time.Second)
+				b.keepReading(10 * time.Second)
 				before := got.Load()
-				b.readFor(10 * time.Second)
+				b.keepReading(10 * time.Second)
 				b.wg.Wait()
 				if seen.String() != "" || got.Load()-before < 900 {
 					t.Errorf("%d of a thousand came to it; %s", got.Load()-before, seen)

@@ -234,7 +234,7 @@ func (f *fake) open(ctx context.Context) <-chan error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- s.show(ctx, sight{examined: well(f.t), at: time.Now()})
-		keys.Close()
+		_ = keys.Close()
 	}()
 	return ended
 }
@@ -328,7 +328,9 @@ func TestTheScreenFitsTheTerminal(t *testing.T) {
 		f.width, f.height = 0, 0
 		f.resized <- os.Interrupt
 		f.press("q")
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 }
 
@@ -352,6 +354,6 @@ func TestTheScreenEndsWithAnErrorOfItsLook(t *testing.T) {
 		if err := <-ended; !errors.Is(err, f.fails) || !strings.HasSuffix(f.String(), leaveScreen) {
 			t.Errorf("%v", err)
 		}
-		f.keys.Close()
+		_ = f.keys.Close()
 	})
 }
