@@ -207,7 +207,7 @@ func (f *follower) connect(life, ctx context.Context) error {
 	r := f.request(tok)
 	k := &call{c: f.k.c, op: "watch", keyspace: f.ks, group: f.group, pick: f.others}
 	k.send = func(ctx context.Context, cc *conn, _ bool) (came reach, err error) {
-		f.stream, came, err = openWatch(life, ctx, cc, endpoint{node: k.node}, kvpb.KV_Watch_FullMethodName, r)
+		f.stream, came, err = openWatch(k.c.carry(life, ctx), ctx, cc, endpoint{node: k.node}, kvpb.KV_Watch_FullMethodName, r)
 		return came, err
 	}
 	err = k.run(ctx)

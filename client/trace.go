@@ -6,6 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/spans"
@@ -50,6 +51,19 @@ func (c *Client) place(ctx context.Context) *kvpb.Trace {
 		return nil
 	}
 	return kvpb.ToTrace(ctx)
+}
+
+// carry puts the place of ctx in the metadata of a stream, which lives as long as life.
+func (c *Client) carry(life, ctx context.Context) context.Context {
+	at := c.place(ctx)
+	if at == nil {
+		return life
+	}
+	life = metadata.AppendToOutgoingContext(life, spans.ParentField, at.GetParent())
+	if state := at.GetState(); state != "" {
+		life = metadata.AppendToOutgoingContext(life, spans.StateField, state)
+	}
+	return life
 }
 
 // span is that of a call, for notes: nil where there is none.

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/dialkv/dialkv/internal/shard"
+	"github.com/dialkv/dialkv/internal/spans"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -75,7 +76,7 @@ func (k *Keyspace) Watch(ctx context.Context, q store.WatchQuery, opts ...Option
 		return nil, invalid("a watch goes on behind a token, and then from no revision", "client.Since")
 	}
 	life, end := context.WithCancel(ctx)
-	followers, err := k.followers(life, q, o)
+	followers, err := k.establish(life, q, o)
 	if err != nil {
 		end()
 		return nil, err
@@ -111,10 +112,18 @@ func (w *Watch) begin(followers []*follower) error {
 	return nil
 }
 
-// followers establishes a watch of each group.
-func (k *Keyspace) followers(life context.Context, q store.WatchQuery, o options) (list []*follower, err error) {
+// establish is what is traced of a watch. What comes after it belongs to no call.
+func (k *Keyspace) establish(life context.Context, q store.WatchQuery, o options) ([]*follower, error) {
 	ctx, cancel := k.c.bounded(life, o.timeout)
 	defer cancel()
+	ctx, traced := k.begin(ctx, "watch")
+	list, err := k.followers(life, ctx, q, o)
+	spans.End(traced, err)
+	return list, err
+}
+
+// followers establishes a watch of each group within ctx, which lives as long as life.
+func (k *Keyspace) followers(life, ctx context.Context, q store.WatchQuery, o options) (list []*follower, err error) {
 	err = k.routed(ctx, func(ks shard.Keyspace) error {
 		groups, err := watched(ks, q, o.shard)
 		if err != nil {

@@ -209,6 +209,35 @@ func TestQuorumsOfAPKeyspacesAreInTheTree(t *testing.T) {
 	})
 }
 
+// A watch is traced until it is established: what it brings after that belongs to no call.
+func TestTheBeginningOfAWatchIsInTheTree(t *testing.T) {
+	linktest.Bubble(t, func(t *testing.T) {
+		c := tracedCluster(t)
+		cl, ctx := c.open(t, c.by, nil), within(t, time.Minute)
+		for _, keyspace := range []string{"orders", "carts"} {
+			watch, err := cl.Keyspace(keyspace).Watch(ctx, store.WatchQuery{All: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			list := c.tracesMade()
+			c.hold(t, "watch of "+keyspace, list, "kv.watch", "kv.watch › kv.attempt › kv.node.scan", "kv.watch › kv.attempt › kv.node.watch")
+			if _, at := notesOf(list, "kv.node.watch"); at["kv.keyspace"] != keyspace || at["kv.group"] == "" || at["kv.node"] == "" {
+				t.Errorf("the node of the watch has the attributes %v", at)
+			}
+			if _, err := c.open(t, nil, nil).Keyspace(keyspace).Put(ctx, "k", []byte("v")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := watch.Next(ctx); err != nil {
+				t.Fatal(err)
+			}
+			watch.Close()
+			if list := c.tracesMade(); len(list) > 0 {
+				t.Errorf("a change of %s made %d spans, the first is %s", keyspace, len(list), list[0].Name)
+			}
+		}
+	})
+}
+
 // A node begins no trace, and neither does a client without a TracerProvider, whatever the
 // application does beside it.
 func TestWhatNobodyTracesMakesNoSpan(t *testing.T) {

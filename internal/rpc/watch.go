@@ -20,10 +20,18 @@ const maxWatches = 10_000
 // error is in the last response. A consumer that is slow holds up its own stream
 // only; one that falls too far behind hears Compacted from the replica.
 func (s *kv) Watch(r *kvpb.WatchRequest, stream grpc.ServerStreamingServer[kvpb.WatchResponse]) error {
-	at, err := s.find(stream.Context(), r, r.GetKey())
+	place := brought(stream.Context())
+	ctx, traced := s.cfg.begin(kvpb.FromTrace(stream.Context(), place), place, "kv.node.", "watch")
+	at, err := s.find(ctx, r, r.GetKey())
 	if err == nil {
-		err = s.watch(stream, r, &at)
+		err = s.watch(stream, &at, func() (store.Changes, store.Change, error) {
+			changes, begin, err := at.watch(ctx, r)
+			at.traced(traced, err)
+			traced = nil // what comes after it belongs to no call
+			return changes, begin, err
+		})
 	}
+	at.traced(traced, err)
 	if stream.Context().Err() != nil {
 		return err // nobody is there to hear it
 	}
@@ -32,8 +40,8 @@ func (s *kv) Watch(r *kvpb.WatchRequest, stream grpc.ServerStreamingServer[kvpb.
 	return stream.Send(last)
 }
 
-// watch sends changes until one cannot be had or sent.
-func (s *kv) watch(stream grpc.ServerStreamingServer[kvpb.WatchResponse], r *kvpb.WatchRequest, at *place) error {
+// watch opens a watch, and sends changes until one cannot be had or sent.
+func (s *kv) watch(stream grpc.ServerStreamingServer[kvpb.WatchResponse], at *place, open func() (store.Changes, store.Change, error)) error {
 	if s.traffic.Watches.Add(1) > maxWatches {
 		s.traffic.Watches.Add(-1)
 		return &store.Error{
@@ -42,7 +50,7 @@ func (s *kv) watch(stream grpc.ServerStreamingServer[kvpb.WatchResponse], r *kvp
 		}
 	}
 	defer s.traffic.Watches.Add(-1)
-	changes, begin, err := at.watch(stream.Context(), r)
+	changes, begin, err := open()
 	if err != nil {
 		return err
 	}

@@ -232,7 +232,7 @@ func TestSlowWatcherIsNotReadAheadOf(t *testing.T) {
 func TestNodeServesSoManyWatchesAndNoMore(t *testing.T) {
 	s := &kv{node: newActing(), traffic: new(Traffic)}
 	s.traffic.Watches.Store(maxWatches)
-	err := s.watch(nil, &kvpb.WatchRequest{}, &place{})
+	err := s.watch(nil, &place{}, nil)
 	if e := store.AsError(err); e.Code != store.Overloaded || e.RetryAfter == 0 || s.traffic.Watches.Load() != maxWatches {
 		t.Errorf("%v, and %d watches", err, s.traffic.Watches.Load())
 	}
