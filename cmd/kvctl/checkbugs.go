@@ -46,7 +46,7 @@ func (a *app) checkBugsCommand() *cobra.Command {
 		Long: `Plant each known bug, and see it caught by the checker that is named for it.
 
 Each run is a process of its own with five nodes in it, in real time: the whole table takes
-some twenty minutes. It needs a build with planted bugs, which no release is:
+some thirty minutes. It needs a build with planted bugs, which no release is:
 go build -tags mutants. Exit status 7 says that a bug was not caught.`,
 		Example: `  kvctl check bugs --list
   kvctl check bugs --only M4,M7
