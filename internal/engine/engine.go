@@ -87,6 +87,9 @@ type Engine struct {
 	closed bool
 }
 
+// database is the folder that is Pebble's.
+const database = "pebble"
+
 // Open opens the storage in cfg.Dir, making it if it is not there.
 func Open(cfg Config) (*Engine, error) {
 	cfg = cfg.withDefaults()
@@ -94,7 +97,7 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, &store.Error{Code: store.Invalid, Msg: "the data directory has no name"}
 	}
 	e := &Engine{cfg: cfg, gate: make(chan struct{}, 1), down: make(chan struct{})}
-	dir, err := e.Folder("pebble")
+	dir, err := e.Folder(database)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +112,9 @@ func Open(cfg Config) (*Engine, error) {
 			e.db, err = pebble.Open(dir, e.options())
 		}
 	}
+	if err == nil && e.Err() != nil { // a log that could not be made
+		err = errors.Join(e.Err(), e.db.Close())
+	}
 	if err != nil {
 		return nil, openError(cfg.Dir, err)
 	}
@@ -117,7 +123,7 @@ func Open(cfg Config) (*Engine, error) {
 
 func (e *Engine) options() *pebble.Options {
 	opts := &pebble.Options{
-		FS:                          e.cfg.FS,
+		FS:                          guarded{e.cfg.FS, e},
 		CacheSize:                   e.cfg.Cache,
 		MemTableSize:                e.cfg.MemTable,
 		MemTableStopWritesThreshold: 4,

@@ -49,3 +49,43 @@ func TestFailedDiskLosesNothingThatWasAcknowledged(t *testing.T) {
 		t.Errorf("a failure that is not known: %v", err)
 	}
 }
+
+// A disk that fails when the log is full, and another has to be made, fails the engine as
+// at any other time. Pebble alone would end the process.
+func TestDiskThatFailsBetweenTwoLogsFailsTheEngine(t *testing.T) {
+	for _, failure := range []Failure{Full, Broken} {
+		t.Run(string(failure), func(t *testing.T) {
+			disk, trouble := vfs.NewCrashableMem(), new(Trouble)
+			e, err := Open(Config{Dir: "data", FS: Failing(disk, trouble), MemTable: 64 << 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			commit := func(key string, size int, sync bool) error {
+				b := e.Space(store.GroupID{Keyspace: 7}, 1).Batch()
+				b.Set([]byte(key), make([]byte, size))
+				return b.Commit(sync)
+			}
+			if err := commit("before", 1, true); err != nil {
+				t.Fatal(err)
+			}
+			trouble.Set(failure)
+			// So large a batch has a log of its own.
+			if err := commit("after", 256<<10, true); !errors.Is(err, ErrFailed) {
+				t.Errorf("a write that needs another log ends with %v", err)
+			}
+			if err := commit("later", 1, false); !errors.Is(err, ErrFailed) {
+				t.Errorf("a write after that ends with %v", err)
+			}
+			trouble.Set("")
+			_ = e.Close() // it has failed
+			v := inMemory(t, disk.CrashClone(vfs.CrashCloneCfg{})).Space(store.GroupID{Keyspace: 7}, 1).View()
+			defer v.Close()
+			if _, ok, err := v.Get([]byte("before")); err != nil || !ok {
+				t.Errorf("what was acknowledged before is gone: %v", err)
+			}
+			if _, ok, err := v.Get([]byte("later")); err != nil || ok {
+				t.Errorf("what was refused is there: %v", err)
+			}
+		})
+	}
+}
