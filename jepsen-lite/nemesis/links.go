@@ -123,6 +123,8 @@ const (
 	lateMost  = 80 * time.Millisecond
 	lossLeast = 0.05
 	lossMost  = 0.3
+	manyLeast = 0.5 // of packets, which are few
+	manyMost  = 0.9
 
 	narrowLeast int64 = 32 << 10 // bytes a second
 	narrowMost  int64 = 256 << 10
@@ -143,21 +145,21 @@ func (n *nemesis) jitter(ctx context.Context) fault {
 
 // loss loses a part of what every link carries.
 func (n *nemesis) loss(ctx context.Context) fault {
-	part := n.part()
+	part := n.part(lossLeast, lossMost)
 	return n.shaped(ctx, fmt.Sprintf("every link loses %.0f %%", 100*part), link.Rule{Loss: part})
 }
 
 // duplicate lets packets come twice. Streams do that to nobody: what is sent again there
 // is a call, by whoever did not hear the answer.
 func (n *nemesis) duplicate(ctx context.Context) fault {
-	part := n.part()
+	part := n.part(manyLeast, manyMost)
 	return n.shaped(ctx, fmt.Sprintf("of packets %.0f %% come twice", 100*part), link.Rule{Duplicate: part})
 }
 
 // reorder lets packets overtake others. Of streams only what goes over different ones can,
 // which is jitter.
 func (n *nemesis) reorder(ctx context.Context) fault {
-	part := n.part()
+	part := n.part(manyLeast, manyMost)
 	return n.shaped(ctx, fmt.Sprintf("of packets %.0f %% are overtaken", 100*part), link.Rule{Reorder: part})
 }
 
@@ -168,7 +170,7 @@ func (n *nemesis) bandwidth(ctx context.Context) fault {
 }
 
 // part draws how much of the traffic a fault is for.
-func (n *nemesis) part() float64 { return lossLeast + (lossMost-lossLeast)*n.rng.Float64() }
+func (n *nemesis) part(least, most float64) float64 { return least + (most-least)*n.rng.Float64() }
 
 // shaped lets every link pass, worse than before.
 func (n *nemesis) shaped(ctx context.Context, detail string, rule link.Rule) fault {
