@@ -47,8 +47,7 @@ type guardedLog struct {
 }
 
 func (f guardedLog) Write(b []byte) (int, error) {
-	f.unless(func() error { _, err := f.File.Write(b); return err })
-	return len(b), nil
+	return len(b), f.unless(func() error { _, err := f.File.Write(b); return err })
 }
 
 func (f guardedLog) Preallocate(offset, length int64) error {
@@ -69,7 +68,8 @@ func (f guardedLog) Close() error {
 	return nil
 }
 
-// unless does nothing once the engine has failed, and fails it by an error.
+// unless does nothing once the engine has failed, and fails it by an error; its own is
+// always nil.
 func (f guardedLog) unless(do func() error) error {
 	if f.e.Err() == nil {
 		if err := do(); err != nil {
