@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
@@ -163,34 +162,56 @@ func (c *call) keyspace(name string) (shard.Keyspace, error) {
 
 // operate does an operation in its session and records it. That it failed is an answer.
 func (c *call) operate(ctx context.Context, o *op) (map[string]any, error) {
+	v, err := c.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer v.leave()
+	s, full := v.session, o.call.Keyspace+"/"+o.call.Key
+	if c.yes("after-read") && s.contexts[full] != nil {
+		o.write.Context, o.call.Covers = s.contexts[full], append([]string{}, s.covers[full]...)
+	}
+	o.call.Process, o.call.Session, o.call.Node = s.process, s.name, v.at
+	opts := append([]client.Option{client.In(v.live), client.WithTimeout(c.time("timeout", opTimeout))}, o.opts...)
+	began := time.Now()
+	id := c.world.rec.Invoke(o.call)
+	a, told := o.ask(ctx, v.client.Keyspace(o.call.Keyspace), s, opts)
+	c.world.rec.Complete(id, a)
+	told["took_ms"] = milliseconds(time.Since(began))
+	return told, nil
+}
+
+// visit is a session at a node, for one call.
+type visit struct {
+	at      string
+	client  *client.Client
+	session *session
+	live    *client.Session
+}
+
+// enter opens the call's session at the node where it enters. A session makes one call at
+// a time, and is held until leave.
+func (c *call) enter(ctx context.Context) (*visit, error) {
 	at, err := c.door(ctx)
 	if err != nil {
 		return nil, err
 	}
-	cl, err := c.world.client(ctx, at)
-	if err != nil {
+	v := &visit{at: at, session: c.world.session(c.text("session"))}
+	if v.client, err = c.world.client(ctx, at); err != nil {
 		return nil, err
 	}
-	s := c.world.session(c.text("session"))
-	s.mu.Lock() // a session makes one call at a time
-	defer s.mu.Unlock()
-	live, err := cl.ResumeSession(s.token)
-	if err != nil {
+	v.session.mu.Lock()
+	if v.live, err = v.client.ResumeSession(v.session.token); err != nil {
+		v.session.mu.Unlock()
 		return nil, err
 	}
-	full := o.call.Keyspace + "/" + o.call.Key
-	if c.yes("after-read") && s.contexts[full] != nil {
-		o.write.Context, o.call.Covers = s.contexts[full], append([]string{}, s.covers[full]...)
-	}
-	o.call.Process, o.call.Session, o.call.Node = s.process, s.name, at
-	opts := append([]client.Option{client.In(live), client.WithTimeout(c.time("timeout", opTimeout))}, o.opts...)
-	began := time.Now()
-	id := c.world.rec.Invoke(o.call)
-	a, told := o.ask(ctx, cl.Keyspace(o.call.Keyspace), s, opts)
-	c.world.rec.Complete(id, a)
-	s.token = live.Token()
-	told["took_ms"] = milliseconds(time.Since(began))
-	return told, nil
+	return v, nil
+}
+
+// leave keeps what the session has seen.
+func (v *visit) leave() {
+	v.session.token = v.live.Token()
+	v.session.mu.Unlock()
 }
 
 // door is the node where the call enters.
@@ -305,90 +326,4 @@ func proved(p store.Proof, err error) (history.Answer, map[string]any) {
 // milliseconds of a duration, to the microsecond.
 func milliseconds(d time.Duration) float64 {
 	return math.Round(float64(d)/float64(time.Microsecond)) / 1000
-}
-
-// scan reads all pages of a range. History has scans page by page; this one is not for
-// the checkers and stays out of it.
-func scan(ctx context.Context, c *call) (any, error) {
-	level, bound, err := store.ParseLevelBound(c.text("level"))
-	if err != nil {
-		return nil, err
-	}
-	at, err := c.door(ctx)
-	if err != nil {
-		return nil, err
-	}
-	cl, err := c.world.client(ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	s := c.world.session(c.text("session"))
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	live, err := cl.ResumeSession(s.token)
-	if err != nil {
-		return nil, err
-	}
-	opts := []client.Option{client.In(live), client.WithTimeout(c.time("timeout", opTimeout))}
-	if level == store.Bounded {
-		opts = append(opts, client.Bounded(bound))
-	} else if level != store.LevelDefault {
-		opts = append(opts, client.At(level))
-	}
-	keys, values := []string{}, []string{}
-	for item, failed := range cl.Keyspace(c.text("keyspace")).Scan(ctx, store.Query{Prefix: c.text("prefix"), Limit: maxScan}, opts...) {
-		if err = failed; err != nil {
-			break
-		}
-		keys = append(keys, item.Key)
-		for _, v := range item.Values {
-			values = append(values, string(v))
-		}
-	}
-	s.token = live.Token()
-	_, told := proved(store.Proof{}, err)
-	told["keys"], told["values"], told["count"] = keys, values, len(keys)
-	return told, nil
-}
-
-// maxScan is how many keys a scan of an experiment shows.
-const maxScan = 1000
-
-func lock(ctx context.Context, c *call) (any, error) {
-	at, err := c.door(ctx)
-	if err != nil {
-		return nil, err
-	}
-	cl, err := c.world.client(ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	timeout := c.time("timeout", opTimeout)
-	began := time.Now()
-	l, err := cl.Keyspace(c.text("keyspace")).Lock(ctx, c.text("name"), c.time("ttl", 2*time.Second), client.WithTimeout(timeout))
-	_, told := proved(store.Proof{}, err)
-	told["took_ms"] = milliseconds(time.Since(began))
-	if err != nil {
-		return told, nil
-	}
-	told["fence"] = strconv.FormatUint(l.Fence().Revision, 10)
-	c.world.mu.Lock()
-	defer c.world.mu.Unlock()
-	c.world.locks[c.text("session")+"\x00"+c.text("name")] = l
-	return told, nil
-}
-
-func (c *call) heldLock(name string) *client.Lock {
-	c.world.mu.Lock()
-	defer c.world.mu.Unlock()
-	return c.world.locks[c.text("session")+"\x00"+name]
-}
-
-func unlock(ctx context.Context, c *call) (any, error) {
-	l := c.heldLock(c.text("name"))
-	if l == nil {
-		return nil, &store.Error{Code: store.Invalid, Op: "unlock", Msg: fmt.Sprintf("the session has no lock %q", c.text("name"))}
-	}
-	_, told := proved(store.Proof{}, l.Unlock(ctx))
-	return told, nil
 }
