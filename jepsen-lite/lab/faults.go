@@ -19,8 +19,7 @@ const faultLimit = 30 * time.Second
 
 // setRules puts a table of link rules in force and keeps it.
 func (c *call) setRules(ctx context.Context, name, detail string, rules []link.Rule) (any, error) {
-	c.begin(name, detail)
-	if err := c.world.cluster.SetFaults(ctx, rules); err != nil {
+	if err := c.inflict(name, detail, func() error { return c.world.cluster.SetFaults(ctx, rules) }); err != nil {
 		return nil, err
 	}
 	c.world.mu.Lock()
@@ -29,11 +28,18 @@ func (c *call) setRules(ctx context.Context, name, detail string, rules []link.R
 	return detail, nil
 }
 
-func (c *call) begin(name, detail string) {
+// inflict puts a fault in force, which the history has from before that until it is
+// healed or, if it is refused, until then.
+func (c *call) inflict(name, detail string, do func() error) error {
 	c.world.rec.Fault(name, history.Begin, detail)
 	c.world.mu.Lock()
-	defer c.world.mu.Unlock()
 	c.world.faults = append(c.world.faults, openFault{name, detail})
+	c.world.mu.Unlock()
+	err := do()
+	if err != nil {
+		c.end(func(f openFault) bool { return f == openFault{name, detail} })
+	}
+	return err
 }
 
 // end closes the open faults that is says are healed.
@@ -140,8 +146,7 @@ func (c *call) eachNode(ctx context.Context, do func(ctx context.Context, node s
 
 func kill(ctx context.Context, c *call) (any, error) {
 	return c.eachNode(ctx, func(ctx context.Context, node string) error {
-		c.begin(nemesis.Kill, node)
-		return c.world.cluster.Kill(ctx, node)
+		return c.inflict(nemesis.Kill, node, func() error { return c.world.cluster.Kill(ctx, node) })
 	})
 }
 
@@ -166,8 +171,7 @@ func restart(ctx context.Context, c *call) (any, error) {
 
 func pause(ctx context.Context, c *call) (any, error) {
 	return c.eachNode(ctx, func(ctx context.Context, node string) error {
-		c.begin(nemesis.Pause, node)
-		return c.world.cluster.Pause(ctx, node)
+		return c.inflict(nemesis.Pause, node, func() error { return c.world.cluster.Pause(ctx, node) })
 	})
 }
 
@@ -206,8 +210,7 @@ func skew(ctx context.Context, c *call) (any, error) {
 // turn sets something of a node, of which 0 is well.
 func (c *call) turn(name, node string, by time.Duration, set func() error) error {
 	if by != 0 {
-		c.begin(name, node)
-		return set()
+		return c.inflict(name, node, set)
 	}
 	if err := set(); err != nil {
 		return err
