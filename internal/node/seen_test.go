@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/link"
 	"github.com/dialkv/dialkv/internal/node"
 )
@@ -84,17 +85,31 @@ func TestANodeShowsTheClusterAsItSeesIt(t *testing.T) {
 	_, stopOther := open(node.Config{Node: "n2", Join: []string{"n1"}})
 	stateOf(t, n.WebAddr(), `"from":"n1"`, `"id":"n1","state":"ready"`, `"id":"n2","state":"ready"`)
 
+	cc, err := kvpb.Dial("n1", network.DialClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cc.Close()
+	if _, err := kvpb.NewAdminClient(cc).CreateKeyspace(t.Context(), &kvpb.CreateKeyspaceRequest{Name: "carts", Mode: "ap", Replicas: 2}); err != nil {
+		t.Fatal(kvpb.FromStatus(err))
+	}
 	for _, c := range []struct {
 		name, body string
 		status     int
 		says       string
 	}{
 		{"node", `{"do":"kill","node":"n2"}`, 400, "does not end processes"},
+		{"op", `{"do":"put","keyspace":"carts","key":"k","value":"milk","client":"c","at":"n2"}`, 200, `"node":"n2"`},
+		{"op", `{"do":"get","keyspace":"carts","key":"k","client":"c"}`, 200, `"node":"n1"`},
+		{"key", `{"keyspace":"carts","key":"k"}`, 200, `"node":"n2","answers":true`},
 		{"links", `{"do":"cut","what":"n1<->n2"}`, 200, ""},
 	} {
 		if status, answer := tell(t, n.WebAddr(), c.name, c.body); status != c.status || !strings.Contains(answer, c.says) {
 			t.Errorf("%s %s: %d %s", c.name, c.body, status, answer)
 		}
+	}
+	if status, answer := tell(t, n.WebAddr(), "op", `{"do":"put","keyspace":"carts","key":"k","value":"bread","client":"c","at":"n2","timeout_ms":500}`); status != 200 || strings.Contains(answer, `"outcome":"ok"`) {
+		t.Errorf("n2 is entered across the cut: %d %s", status, answer)
 	}
 	stateOf(t, n.WebAddr(), `"id":"n2","state":"unreachable"`, `"net":"n1 | n2"`)
 	if status, answer := tell(t, n.WebAddr(), "links", `{"do":"heal"}`); status != 200 {

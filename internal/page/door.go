@@ -78,12 +78,12 @@ func post[In any](p *Page, mux *http.ServeMux, name string, do func(*http.Reques
 			refuse(w, http.StatusServiceUnavailable, &store.Error{Code: store.Overloaded, Msg: fmt.Sprintf("%d requests are in progress, which is the limit", maxAsks), Try: "again in a moment"})
 			return
 		}
+		hurry(w, breaking+5*time.Second)
 		var in In
 		if err := read(w, r, &in); err != nil {
 			refuse(w, statusOf(err), err)
 			return
 		}
-		hurry(w, breaking+5*time.Second)
 		out, err := do(r, in)
 		if err != nil {
 			refuse(w, statusOf(err), err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/kvpb"
 	"github.com/dialkv/dialkv/internal/link"
+	"github.com/dialkv/dialkv/internal/shard"
 	"github.com/dialkv/dialkv/store"
 )
 
@@ -82,6 +83,7 @@ type glimpse struct {
 type looks struct {
 	before   *state
 	compared map[uint64]comparison // ap keyspaces, by id
+	placed   string                // which replicas there were
 }
 
 func newLooks() looks { return looks{compared: make(map[uint64]comparison)} }
@@ -104,6 +106,10 @@ func (p *Page) look(ctx context.Context) {
 	s.Net = describe(rules, nodes)
 	for i := range s.Keyspaces {
 		p.compare(ctx, &s.Keyspaces[i])
+	}
+	if placed := placement(s); placed != p.looks.placed {
+		p.topology.set(shard.Topology{}) // it is asked for again
+		p.looks.placed = placed
 	}
 	p.news(s)
 	p.looks.before = s
@@ -217,6 +223,19 @@ func (g *groupState) complete(mode string) {
 			g.Serving = append(g.Serving, r.Node)
 		}
 	}
+}
+
+// placement names all replicas.
+func placement(s *state) string {
+	var all strings.Builder
+	for _, k := range s.Keyspaces {
+		for _, g := range k.Groups {
+			for _, r := range g.Replicas {
+				all.WriteString(g.ID + "@" + r.Node + " ")
+			}
+		}
+	}
+	return all.String()
 }
 
 // comparison is how the replicas of an ap keyspace differ, as of their vectors.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"maps"
 	"slices"
@@ -26,7 +27,6 @@ type tape struct {
 	open    map[int64]place // operations that have not ended
 	writing place           // of the line that the recorder writes now
 	partly  map[place]bool  // keys of which older lines are gone
-	process map[string]int  // of each client
 	covers  map[string][]string
 	order   []string // of covers, the oldest first
 	deletes int
@@ -43,7 +43,7 @@ type line struct {
 type place struct{ keyspace, key string }
 
 func newTape() *tape {
-	t := &tape{open: make(map[int64]place), partly: make(map[place]bool), process: make(map[string]int), covers: make(map[string][]string)}
+	t := &tape{open: make(map[int64]place), partly: make(map[place]bool), covers: make(map[string][]string)}
 	t.rec = history.NewRecorder((*lines)(t))
 	return t
 }
@@ -78,10 +78,7 @@ func (t *tape) forget(n int) {
 func (t *tape) invoke(c history.Call) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, known := t.process[c.Session]; !known {
-		t.process[c.Session] = len(t.process) + 1
-	}
-	c.Process = t.process[c.Session]
+	c.Process = int(crc32.ChecksumIEEE([]byte(c.Session))) // a session is one client's
 	t.writing = place{c.Keyspace, c.Key}
 	id := t.rec.Invoke(c)
 	t.open[id] = t.writing

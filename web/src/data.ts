@@ -52,6 +52,8 @@ function showCommand(): void {
   const place = quote(`${value("keyspace")}/${value("key")}`), enter = value("at") ? ` --at ${value("at")}` : "";
   const level = chosen() ? ` --level ${chosen()}` : "";
   command(at("op-kvctl"), `kvctl get ${place}${level}${enter} --explain`);
+  const blind = space()?.mode === "ap" && at<HTMLInputElement>("blind").checked ? " --blind" : "";
+  command(at("put-kvctl"), `kvctl put ${place} ${value("value").length > 200 ? "--file FILE" : quote(value("value"))}${blind}${enter}`);
   at("blind").parentElement!.hidden = space()?.mode !== "ap";
 }
 

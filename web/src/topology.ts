@@ -28,8 +28,9 @@ export function show(s: State): void {
   const to = at<HTMLSelectElement>("link-to");
   if (first && names.length > 1) to.selectedIndex = 1;
   say(at("topology-hint"), s.from ? `As ${s.from} sees it: what it cannot reach is shown as unreachable. It cuts its own links only.` : "Draw a line across links to cut them, or choose sides below.");
-  const why = Object.entries(s.cannot ?? {}).map(([what, reason]) => `${what}: ${reason}`);
-  at("topology-hint").title = why.join("\n");
+  const why = new Map<string, string[]>();
+  for (const [what, reason] of Object.entries(s.cannot ?? {})) why.set(reason, [...(why.get(reason) ?? []), what]);
+  say(at("cannot"), [...why].map(([reason, what]) => `Not from here: ${what.join(", ")} – ${reason}.`).join(" "));
   for (const id of ["partition", "link"]) at(id).hidden = "links" in (s.cannot ?? {});
   rows(s);
   picture(s);
@@ -64,7 +65,7 @@ function offered(what: string, n: NodeState): boolean {
 }
 
 function row(n: NodeState): Element {
-  const button = (what: string, text: string, more: object = {}) =>
+  const button = (what: string, text: string, more: { skew_ms?: number } = {}) =>
     h("button", { type: "button", "data-do": what, "aria-label": `${text} ${n.id}`, click: () => void node({ do: what, node: n.id, ...more }) }, text);
   const radio = (side: number, name: string) => {
     const input = h("input", { type: "radio", name: `side-${n.id}`, value: side, change: () => { sides.set(n.id, side); showCommands(); if (state) picture(state); } });
@@ -110,8 +111,18 @@ async function attempt(do_: Promise<unknown>): Promise<void> {
   }
 }
 
-const links = (change: LinkChange) => attempt(ask("links", change));
-const node = (change: object) => attempt(ask("node", change));
+const links = (change: LinkChange) => {
+  if (change.do === "isolate") did(`kvctl net isolate ${change.what}`);
+  return attempt(ask("links", change));
+};
+
+const node = (change: { do: string; node: string }) => {
+  if (change.do !== "skew") did(`kvctl node ${change.do} ${change.node}`);
+  return attempt(ask("node", change));
+};
+
+// did shows the command of what a row's button does.
+const did = (text: string) => command(at("node-kvctl"), text);
 
 // between says which directions between two nodes are cut, and how late what passes comes.
 function between(s: State, a: string, b: string): { cut: number; label: string } {
