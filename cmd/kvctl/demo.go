@@ -41,6 +41,7 @@ func (a *app) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "demo", Short: "a cluster in this process: a shell on a terminal, else a tour", Args: takes(0, 0),
 		Example: `  kvctl demo
+  kvctl demo --web 127.0.0.1:8000
   kvctl demo --tour --seed 7`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if nodes < 3 || nodes > 7 {
