@@ -3,8 +3,8 @@
 //
 // A node has one [Endpoint], its door: it dials other nodes by name, accepts
 // connections of each [Kind], and sends gossip packets. Where the bytes go is the
-// endpoint's world: a [Network] in memory, or real sockets ([Listen]). The code on
-// top cannot tell which.
+// endpoint's world: a [Network] in memory, real sockets ([Listen]), or messages that
+// somebody else carries ([Carry]). The code on top cannot tell which.
 //
 // Faults are a table of [Rules], one for the whole network in memory and one a node
 // on real sockets. A connection asks the table when its bytes are read, not when
