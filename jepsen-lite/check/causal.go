@@ -122,7 +122,7 @@ func (o *order) judge(r int) *violation {
 	if v := o.back(r); v != nil {
 		return v
 	}
-	if o.r.siblings(k.keyspace) {
+	if o.nodes[r].siblings {
 		return o.judgeSiblings(r)
 	}
 	for _, t := range o.writes[k] {
@@ -144,7 +144,7 @@ func (o *order) matters(t track, r int) func(func(int) bool) {
 			if w == r {
 				continue
 			}
-			if !yield(w) || o.nodes[w].op.Kind != history.Delete {
+			if !yield(w) || !o.nodes[w].delete {
 				return
 			}
 		}

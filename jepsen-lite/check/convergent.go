@@ -27,18 +27,13 @@ func (o *order) arbitration(judged func(*history.Op) bool) map[int][]int {
 	lost := map[int][]int{}
 	for r := range o.nodes {
 		n := &o.nodes[r]
-		if !n.told || len(n.seen) == 0 || !judged(n.op) {
+		won := n.got
+		if !n.told || won < 0 || !judged(n.op) {
 			continue
 		}
-		k := key(n.op)
-		won, ok := o.writer(k, n.seen[0])
-		if !ok {
-			continue
-		}
-		for _, t := range o.writes[k] {
+		for _, t := range o.writes[key(n.op)] {
 			for w := range o.matters(t, r) {
-				put := o.nodes[w].op.Kind != history.Delete
-				if put && w != won && !o.before(w, won) && !o.mayBeGone(w, r) && !slices.Contains(lost[won], w) {
+				if !o.nodes[w].delete && w != won && !o.before(w, won) && !o.mayBeGone(w, r) && !slices.Contains(lost[won], w) {
 					lost[won] = append(lost[won], w)
 				}
 			}

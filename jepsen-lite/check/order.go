@@ -31,6 +31,7 @@ type order struct {
 	// Of all that may have happened, read or not: what removes values.
 	deletes  map[ref][]*history.Op
 	coverers map[ref]map[string][]*history.Op // by covered value
+	ends     map[ref]bool                     // keys of which some value has a TTL
 
 	gone map[absence][]int // see absences
 }
@@ -43,7 +44,13 @@ type node struct {
 	preds []int    // what it directly follows
 	told  bool     // it read
 	seen  []string // what it read; nothing is absence
+	got   int      // who wrote the first of that; -1 if nobody did
 	write bool
+
+	// Beside op, because many pairs of nodes are looked at and few operations.
+	siblings bool // its keyspace keeps them
+	delete   bool
+	ends     bool // it writes a value with a TTL
 }
 
 type lane struct {
@@ -64,7 +71,7 @@ func orderOf(r *record) (*order, error) {
 	}
 	o := &order{
 		r: r, of: map[*history.Op]int{}, writes: map[ref][]track{},
-		deletes: map[ref][]*history.Op{}, coverers: map[ref]map[string][]*history.Op{},
+		deletes: map[ref][]*history.Op{}, coverers: map[ref]map[string][]*history.Op{}, ends: map[ref]bool{},
 	}
 	for _, k := range r.order {
 		o.removers(k)
@@ -103,13 +110,14 @@ func (o *order) collect() {
 			continue
 		}
 		o.of[op] = len(o.nodes)
-		o.nodes = append(o.nodes, node{op: op, told: told, seen: seen, write: write})
+		o.nodes = append(o.nodes, node{op: op, told: told, seen: seen, got: -1, write: write, siblings: o.r.siblings(op.Keyspace), delete: op.Kind == history.Delete, ends: op.TTL > 0})
 	}
 }
 
 func (o *order) removers(k ref) {
 	o.coverers[k] = map[string][]*history.Op{}
 	for _, op := range o.r.keys[k] {
+		o.ends[k] = o.ends[k] || op.TTL > 0
 		if !op.Write() || op.Failed() {
 			continue
 		}
@@ -191,8 +199,10 @@ func (o *order) link() {
 	present := map[absence]int64{}
 	for i := range o.nodes {
 		n := &o.nodes[i]
-		for _, v := range n.seen {
-			o.follow(n, v)
+		for j, v := range n.seen {
+			if w, ok := o.follow(n, v); ok && j == 0 {
+				n.got = w
+			}
 		}
 		o.followDelete(n, present)
 		if n.write {
@@ -215,8 +225,7 @@ func (o *order) followDelete(n *node, present map[absence]int64) {
 	if !n.told || len(n.seen) > 0 || !before || seen > n.op.Begin || !covers(n.op) || n.op.Session == "" {
 		return
 	}
-	// A value that may have expired was not deleted.
-	if slices.ContainsFunc(o.r.keys[here.ref], func(op *history.Op) bool { return op.TTL > 0 }) {
+	if o.ends[here.ref] { // a value that may have expired was not deleted
 		return
 	}
 	removers := o.deletes[here.ref]
@@ -228,10 +237,12 @@ func (o *order) followDelete(n *node, present map[absence]int64) {
 	}
 }
 
-func (o *order) follow(n *node, value string) {
-	if w, ok := o.writer(key(n.op), value); ok && o.nodes[w].op != n.op {
+// follow adds the edge from the writer of a value, and returns it.
+func (o *order) follow(n *node, value string) (w int, ok bool) {
+	if w, ok = o.writer(key(n.op), value); ok && o.nodes[w].op != n.op {
 		n.preds = append(n.preds, w)
 	}
+	return w, ok
 }
 
 // writer finds the node that wrote a value.

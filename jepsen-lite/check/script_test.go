@@ -49,8 +49,9 @@ func lines(t testing.TB, mode, text string) []byte {
 		}
 		out.Write(append(line, '\n'))
 	}
-	late := 1 << 20
-	for i, row := range strings.Split(strings.TrimSpace(text), "\n") {
+	rows := strings.Split(strings.TrimSpace(text), "\n")
+	late := max(1<<20, 4*len(rows)) // behind all that has a seq
+	for i, row := range rows {
 		f := strings.Fields(row)
 		if len(f) == 0 {
 			continue

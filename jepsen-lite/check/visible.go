@@ -2,6 +2,7 @@ package check
 
 import (
 	"slices"
+	"sort"
 
 	"github.com/dialkv/dialkv/jepsen-lite/history"
 )
@@ -15,29 +16,35 @@ import (
 // among its values, or covered by a write that is itself there. A value whose TTL may be
 // over stands in the place of what it superseded, and need not be there itself.
 func (o *order) hidden(w, r int) bool {
-	n, k := &o.nodes[r], key(o.nodes[r].op)
-	gone := o.nodes[w].op.Kind == history.Delete
-	switch {
-	case w == r, o.r.ended(o.nodes[w].op, n.op):
+	n := &o.nodes[r]
+	register := !n.siblings && len(n.seen) > 0 // the one value decides, and mostly at once
+	if w == r || register && (n.got < 0 || n.got == w || !o.before(n.got, w)) {
 		return false
-	case o.r.siblings(k.keyspace):
+	}
+	gone := o.nodes[w].delete
+	switch {
+	case o.nodes[w].ends && o.r.ended(o.nodes[w].op, n.op):
+		return false
+	case n.siblings:
 		return !gone && !o.there(w, r, map[int]bool{})
 	case len(n.seen) == 0:
 		return !gone && !o.deletable(w, r) && !o.lapsed(w, r)
 	}
-	got, ok := o.writer(k, n.seen[0])
-	if !ok || got == w || !o.before(got, w) {
-		return false
-	}
-	return !gone || o.kills(o.nodes[w].op, got)
+	return !gone || o.kills(o.nodes[w].op, n.got)
 }
 
-// deletable reports whether some delete can have removed w before r was answered.
+// deletable reports whether some delete can have removed w before r was answered. It
+// looks from the newest back: there it is found soon, if there is one.
 func (o *order) deletable(w, r int) bool {
 	n := &o.nodes[r]
-	return slices.ContainsFunc(o.deletes[key(n.op)], func(d *history.Op) bool {
-		return d.Begin < n.op.End && o.nodes[w].op.Begin < ends(d) && !o.follows(w, d) && o.mayKill(d, w)
-	})
+	deletes := o.deletes[key(n.op)]
+	late := sort.Search(len(deletes), func(i int) bool { return deletes[i].Begin >= n.op.End })
+	for _, d := range slices.Backward(deletes[:late]) {
+		if o.nodes[w].op.Begin < ends(d) && !o.follows(w, d) && o.mayKill(d, w) {
+			return true
+		}
+	}
+	return false
 }
 
 // follows reports whether w knew of d, so that d cannot have removed it.
