@@ -169,15 +169,19 @@ func TestBusyClientOpensTheCircuitOfANodeThatHangs(t *testing.T) {
 func TestAnswersToProbesAreNoService(t *testing.T) {
 	world(t, store.AP, func(t *testing.T, w *cluster) {
 		w.nodes["n1"].counted()
+		stuck, end := new(atomic.Bool), make(chan struct{})
+		defer close(end)
+		answer := w.nodes["n1"].read
+		w.nodes["n1"].read = func(ctx context.Context, q store.Query) (store.Page, error) {
+			if stuck.Load() {
+				<-end
+			}
+			return answer(ctx, q)
+		}
 		ks, seen := w.near(alone)
 		b := &busy{t: t, ks: ks}
 		b.keepReading(20 * time.Second)
-		end := make(chan struct{})
-		defer close(end)
-		w.nodes["n1"].read = func(context.Context, store.Query) (store.Page, error) {
-			<-end
-			return store.Page{}, store.Unavailable
-		}
+		stuck.Store(true)
 		b.keepReading(7500 * time.Millisecond)
 		b.wg.Wait()
 		if seen.String() != "n1 open" {
@@ -194,15 +198,16 @@ func TestSlowAnswersOpenNoCircuit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			world(t, store.AP, func(t *testing.T, w *cluster) {
 				got := w.nodes["n1"].counted()
+				answer, from := w.nodes["n1"].read, time.Now().Add(20*time.Second)
+				w.nodes["n1"].read = func(ctx context.Context, q store.Query) (store.Page, error) {
+					if time.Now().After(from) {
+						time.Sleep(max(c.slow, time.Until(from.Add(c.stall))))
+					}
+					return answer(ctx, q)
+				}
 				ks, seen := w.near(alone)
 				b := &busy{t: t, ks: ks}
-				b.keepReading(20 * time.Second)
-				counted, until := w.nodes["n1"].read, time.Now().Add(c.stall)
-				w.nodes["n1"].read = func(ctx context.Context, q store.Query) (store.Page, error) {
-					time.Sleep(max(c.slow, time.Until(until)))
-					return counted(ctx, q)
-				}
-				b.keepReading(10 * time.Second)
+				b.keepReading(30 * time.Second)
 				before := got.Load()
 				b.keepReading(10 * time.Second)
 				b.wg.Wait()
