@@ -2,12 +2,14 @@ package cp
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 
+	"github.com/dialkv/dialkv/internal/engine"
 	"github.com/dialkv/dialkv/internal/link/linktest"
 )
 
@@ -169,4 +171,32 @@ func TestDiskIsMeasuredWithinABound(t *testing.T) {
 			}
 		}
 	})
+}
+
+// fullLog takes nothing.
+type fullLog struct{ Log }
+
+func (fullLog) SetUint64([]byte, uint64) error { return engine.ErrFailed }
+
+// Raft panics when it is told that a new term was not written.
+func TestTermThatCannotBeWrittenEndsTheReplicaAndNotTheProcess(t *testing.T) {
+	for _, c := range []struct {
+		key     []byte
+		up      bool
+		returns bool
+	}{{keyCurrentTerm, true, false}, {keyCurrentTerm, false, true}, {keyVoteTerm, true, true}} {
+		var failed error
+		w := watched{Log: fullLog{}, dog: &watchdog{}, fail: func(err error) { failed = err }, raftUp: new(atomic.Bool)}
+		w.raftUp.Store(c.up)
+		returned := make(chan bool, 1)
+		go func() {
+			back := false
+			defer func() { returned <- back }()
+			_ = w.SetUint64(c.key, 2)
+			back = true
+		}()
+		if back := <-returned; back != c.returns || !errors.Is(failed, engine.ErrFailed) {
+			t.Errorf("%s, Raft up %v: returned %v, the replica failed with %v", c.key, c.up, back, failed)
+		}
+	}
 }

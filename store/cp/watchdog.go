@@ -1,6 +1,7 @@
 package cp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -165,9 +166,16 @@ func (w watched) Set(key, val []byte) error {
 	return w.noted(w.Log.Set(key, val))
 }
 
+// SetUint64 writes the term, or that of the vote. Raft panics when it cannot write a new
+// term, so its goroutine ends here then, as in GetLog. A vote that cannot be written is
+// not given, and Raft goes on.
 func (w watched) SetUint64(key []byte, v uint64) error {
 	defer w.dog.watch("a write of the term")()
-	return w.noted(w.Log.SetUint64(key, v))
+	err := w.noted(w.Log.SetUint64(key, v))
+	if err != nil && w.raftUp.Load() && bytes.Equal(key, keyCurrentTerm) {
+		runtime.Goexit()
+	}
+	return err
 }
 
 // watchedMachine is the state machine as Raft sees it. Its writes are not synced, but
