@@ -143,6 +143,9 @@ func (p Plan) Options(pace Pace, seed int64) scenario.Options {
 	return o
 }
 
+// patient is for links so late that the leaders of a classroom would not last.
+const patient = 50 * time.Millisecond
+
 // Cluster is what the plan's cluster is like. A leader whose disk stands still must be
 // held up by it, as one that was paused is.
 func (p Plan) Cluster(seed int64) localcluster.MemoryConfig {
@@ -150,6 +153,10 @@ func (p Plan) Cluster(seed int64) localcluster.MemoryConfig {
 	c := localcluster.MemoryConfig{Seed: uint64(seed), Latency: latency, Jitter: latency / 2}
 	if p.Short {
 		c.Storage = ShortLogs()
+	}
+	if latency >= patient {
+		c.Timing = node.Classroom
+		c.Timing.Raft.Heartbeat, c.Timing.Raft.Election, c.Timing.Raft.Lease = 10*latency, 10*latency, 6*latency
 	}
 	c.Storage.SyncFirst = slices.Contains(p.Faults, nemesis.Stall)
 	return c

@@ -66,7 +66,7 @@ var Table = []Row{
 	{Bug: "M37", Plan: Plan{Workload: "across", Faults: faults{nemesis.Partition}}, Virtual: Pace{Length: 4 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second, Rate: 1000}, CaughtBy: by{"causal"}},
 	// A leader must die with a write that others hold, and nobody follow it in time: late
 	// links leave it the time.
-	{Bug: "M38", Plan: Plan{Workload: "register", Faults: faults{nemesis.Kill}, Latency: 20 * time.Millisecond}, Must: []Need{Faults}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"outcomes", "linearizable"}},
+	{Bug: "M38", Plan: Plan{Workload: "register", Faults: faults{nemesis.Kill, nemesis.Power}, Latency: 20 * time.Millisecond}, Must: []Need{Faults}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"outcomes", "linearizable"}},
 	{Bug: "M40", Plan: Plan{Workload: "ap-ttl"}, Real: quick, CaughtBy: by{"ttl"}},
 	// A clock must be set back over the end of a value that somebody has seen to be gone.
 	{Bug: "M41", Plan: Plan{Workload: "ap-ttl", Faults: faults{nemesis.Skew}}, Must: []Need{Faults}, Virtual: Pace{Length: 2 * time.Minute, Rate: 200}, Real: Pace{Length: 40 * time.Second}, CaughtBy: by{"ttl"}},
