@@ -204,8 +204,8 @@ func TestPanicInAWatchLeavesNothingBehind(t *testing.T) {
 				t.Error("nobody heard of the panic")
 			}
 		}()
-		for range ks.Observe(t.Context(), "job") {
-			panic("the application's")
+		for _, err := range ks.Observe(t.Context(), "job") {
+			panic(err)
 		}
 	})
 }

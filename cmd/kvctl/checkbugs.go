@@ -50,7 +50,7 @@ some thirty minutes. It needs a build with planted bugs, which no release is:
 go build -tags mutants. Exit status 7 says that a bug was not caught.`,
 		Example: `  kvctl check bugs --list
   kvctl check bugs --only M4,M7
-  kvctl check bugs --seeds 3 --seed 11 -o json`,
+  kvctl check bugs --runs 3 --seed 11 -o json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := h.check(); err != nil {
 				return err
@@ -65,7 +65,7 @@ go build -tags mutants. Exit status 7 says that a bug was not caught.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&h.seeds, "seeds", 1, "runs of each bug, each with a seed of its own; of 20, 19 must catch it")
+	f.IntVar(&h.seeds, "runs", 1, "runs of each bug, each with a seed of its own; of 20, 19 must catch it")
 	f.Int64Var(&h.seed, "seed", 1, "of the first run")
 	f.StringSliceVar(&h.only, "only", nil, "these bugs, with commas (default: all)")
 	f.BoolVar(&h.list, "list", false, "show the table, and run nothing")
@@ -81,7 +81,7 @@ func (h hunt) check() error {
 	}
 	switch {
 	case h.seeds < 1 || h.seeds > maxSeeds:
-		return invalid("--seeds 1", "--seeds %d, there must be 1 to %d", h.seeds, maxSeeds)
+		return invalid("--runs 1", "--runs %d, there must be 1 to %d", h.seeds, maxSeeds)
 	case h.trial >= len(bugs.Table):
 		return invalid("a row of the table", "--trial %d, there are %d rows", h.trial, len(bugs.Table))
 	}

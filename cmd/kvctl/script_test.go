@@ -147,7 +147,7 @@ func TestBadInputIsStatus2(t *testing.T) {
 		"node kill", "net partition", "net delay n1,n2", "net drop", "keyspace create x", "keyspace create x --mode both",
 		"keyspace create _x --mode cp", "keyspace create x --mode cp --replicas 0", "keyspace create x --mode cp --groups -1",
 		"check run -w nonsense", "check run --nemesis flood-of-frogs", "check run --world sim", "check run --nodes 99", "check run --clients 1", "check run --time 0.1s",
-		"check bugs --only M99", "check bugs --seeds 0", "check bugs --seeds 101", "check bugs --trial 999", "check bugs M4", "check replay", "check replay nosuch.jsonl", "lab nonsense", "lab run", "lab run cap --world sim", "lab verify", "lab list x", "lab step", "lab show", "lab run ./nosuch.yaml",
+		"check bugs --only M99", "check bugs --runs 0", "check bugs --runs 101", "check bugs --trial 999", "check bugs M4", "check replay", "check replay nosuch.jsonl", "lab nonsense", "lab run", "lab run cap --world sim", "lab verify", "lab list x", "lab step", "lab show", "lab run ./nosuch.yaml",
 		"bench", "bench b --mix r50", "bench b --clients 0", "bench b --time 0s", "bench b --level fast",
 		"explain", "explain best", "explain default", "demo -n 2", "demo extra", "version extra", "-o yaml version", "get orders/k", "use", "run-node --id n1",
 		"top extra", "top --interval 1ms", "top --interval 2h", "top --sort colour",

@@ -114,9 +114,9 @@ func (s *shrinking) attempt(p trialOf) []string {
 }
 
 // steps are the faults that are drawn for a plan; none if it is too short for one of each.
-func (p trialOf) steps() []nemesis.Step {
+func (one trialOf) steps() []nemesis.Step {
 	nodes := []string{"n1", "n2", "n3", "n4", "n5"}
-	steps, err := nemesis.Config{Faults: p.Plan.Faults, Duration: p.Pace.Length * 5 / 6, Seed: p.Seed}.Plan(nodes)
+	steps, err := nemesis.Config{Faults: one.Plan.Faults, Duration: one.Pace.Length * 5 / 6, Seed: one.Seed}.Plan(nodes)
 	if err != nil {
 		return nil
 	}
@@ -124,47 +124,47 @@ func (p trialOf) steps() []nemesis.Step {
 }
 
 // possible reports whether the faults that are asked for are drawn.
-func (p trialOf) possible() bool {
-	drawn := len(p.steps())
-	return (len(p.Plan.Faults) == 0 || drawn > 0) && !slices.ContainsFunc(p.Only, func(i int) bool { return i >= drawn })
+func (one trialOf) possible() bool {
+	drawn := len(one.steps())
+	return (len(one.Plan.Faults) == 0 || drawn > 0) && !slices.ContainsFunc(one.Only, func(i int) bool { return i >= drawn })
 }
 
 // smaller are the plans one step smaller, the boldest step first: fewer kinds of faults,
 // fewer faults, less time, fewer clients, fewer operations.
-func (p trialOf) smaller() []trialOf {
+func (one trialOf) smaller() []trialOf {
 	var plans []trialOf
 	with := func(change func(*trialOf)) {
-		q := p
+		q := one
 		if change(&q); q.possible() {
 			plans = append(plans, q)
 		}
 	}
-	if kinds := p.kinds(); len(kinds) < len(p.Plan.Faults) {
+	if kinds := one.kinds(); len(kinds) < len(one.Plan.Faults) {
 		with(func(q *trialOf) { q.Plan.Faults, q.Only = kinds, nil })
 	}
-	for _, only := range fewer(p.kept()) {
+	for _, only := range fewer(one.kept()) {
 		with(func(q *trialOf) { q.Only = only })
 	}
 	for _, part := range []time.Duration{2, 3} { // of four
-		if l := (p.Pace.Length * part / 4).Round(time.Second); l >= leastLength && l < p.Pace.Length {
+		if l := (one.Pace.Length * part / 4).Round(time.Second); l >= leastLength && l < one.Pace.Length {
 			with(func(q *trialOf) { q.Pace.Length = l })
 		}
 	}
-	if n := max(leastClients, p.Clients/2); n < p.Clients {
+	if n := max(leastClients, one.Clients/2); n < one.Clients {
 		with(func(q *trialOf) { q.Clients = n })
 	}
-	if r := max(leastRate, p.Pace.Rate/2); r < p.Pace.Rate {
+	if r := max(leastRate, one.Pace.Rate/2); r < one.Pace.Rate {
 		with(func(q *trialOf) { q.Pace.Rate = r })
 	}
 	return plans
 }
 
 // kept are the numbers of the faults that are done.
-func (p trialOf) kept() []int {
-	if p.Only != nil {
-		return p.Only
+func (one trialOf) kept() []int {
+	if one.Only != nil {
+		return one.Only
 	}
-	all := make([]int, len(p.steps()))
+	all := make([]int, len(one.steps()))
 	for i := range all {
 		all[i] = i
 	}
@@ -172,9 +172,9 @@ func (p trialOf) kept() []int {
 }
 
 // kinds are those of the faults that are done.
-func (p trialOf) kinds() (kinds []string) {
-	steps := p.steps()
-	for _, i := range p.kept() {
+func (one trialOf) kinds() (kinds []string) {
+	steps := one.steps()
+	for _, i := range one.kept() {
 		if kind := steps[i].Fault; !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
@@ -200,24 +200,24 @@ func fewer(kept []int) (sets [][]int) {
 	return sets
 }
 
-func (p trialOf) String() string {
-	faults := "all faults of " + strings.Join(p.Plan.Faults, ",")
+func (one trialOf) String() string {
+	faults := "all faults of " + strings.Join(one.Plan.Faults, ",")
 	switch {
-	case len(p.Plan.Faults) == 0:
+	case len(one.Plan.Faults) == 0:
 		faults = "no faults"
-	case p.Only != nil:
-		faults = fmt.Sprintf("faults %v of %s", p.Only, strings.Join(p.Plan.Faults, ","))
+	case one.Only != nil:
+		faults = fmt.Sprintf("faults %v of %s", one.Only, strings.Join(one.Plan.Faults, ","))
 	}
-	return fmt.Sprintf("%s for %s with %s, %d clients, %g operations a second, seed %d", p.Plan.Workload, p.Pace.Length, faults, p.Clients, p.Pace.Rate, p.Seed)
+	return fmt.Sprintf("%s for %s with %s, %d clients, %g operations a second, seed %d", one.Plan.Workload, one.Pace.Length, faults, one.Clients, one.Pace.Rate, one.Seed)
 }
 
 // command is what runs the plan again.
-func (p trialOf) command() string {
+func (one trialOf) command() string {
 	bug, tags := "", ""
-	if p.Bug != "" {
-		bug, tags = "KV_MUTANT="+p.Bug+" ", "-tags mutants "
+	if one.Bug != "" {
+		bug, tags = "KV_MUTANT="+one.Bug+" ", "-tags mutants "
 	}
-	b, err := json.Marshal(p)
+	b, err := json.Marshal(one)
 	if err != nil {
 		return err.Error()
 	}
