@@ -130,6 +130,12 @@ func TestNodeThatIsStoppedKeepsWhatItHad(t *testing.T) {
 		if string(item.Value) != "v" {
 			t.Errorf("%q is left", item.Value)
 		}
+		c.Restart("n1") // while it runs
+		item, err = c.Client().Keyspace("ap").Get(t.Context(), "k", client.WithTimeout(10*time.Second))
+		must(t, err)
+		if string(item.Value) != "v" {
+			t.Errorf("after a restart %q is left", item.Value)
+		}
 	})
 }
 
@@ -227,7 +233,6 @@ func TestWhatCannotBeDoneFailsTheTest(t *testing.T) {
 			`partition "n1|n2": n3 is on no side`: func() { c.Cut("n1|n2") },
 			`links "n1->n9"`:                      func() { c.Slow("n1->n9", time.Second) },
 			`the delay is -1s`:                    func() { c.Slow("*", -time.Second) },
-			"n1: the node runs":                   func() { c.Restart("n1") },
 			`there is no node "x"`:                func() { c.At("x") },
 			"AlreadyExists":                       func() { c.Create(clienttest.Keyspace{Name: "carts", Mode: store.AP}) },
 			"a conflict policy, w and a":          func() { c.Create(clienttest.Keyspace{Name: "o", Mode: store.CP, Policy: store.LWW}) },

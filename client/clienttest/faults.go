@@ -68,8 +68,8 @@ func (c *Cluster) Kill(node string) {
 	c.must(c.nodes.Kill(c.t.Context(), node))
 }
 
-// Restart starts a node again that was stopped or killed, on what its disk has, and
-// returns when it serves. For that it must reach the others.
+// Restart starts a node again, on what its disk has, and returns when it serves. For that
+// it must reach the others. One that runs is stopped first.
 func (c *Cluster) Restart(node string) {
 	c.t.Helper()
 	ctx, cancel := c.patient()
