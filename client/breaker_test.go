@@ -219,6 +219,28 @@ func TestSlowAnswersOpenNoCircuit(t *testing.T) {
 	}
 }
 
+// When all were silent, the near one is still the likeliest: a node that enters its own
+// cluster reads at itself first, though it waited too long for a majority just before.
+func TestAmongSilentNodesTheNearOneComesFirst(t *testing.T) {
+	for range 10 { // wherever a client begins
+		world(t, store.AP, func(t *testing.T, w *cluster) {
+			ks, _ := w.near(nil)
+			crowd(t, ks, 1)
+			goOn := w.nodes["n1"].hang()
+			w.nodes["n2"].hang()
+			w.nodes["n3"].hang()
+			if failed := crowd(t, ks, 1); failed != 1 {
+				t.Fatal("somebody answered")
+			}
+			goOn()
+			began := time.Now()
+			if failed := crowd(t, ks, 1); failed > 0 || time.Since(began) > 0 {
+				t.Errorf("%d failed, after %v", failed, time.Since(began))
+			}
+		})
+	}
+}
+
 // A probe is nobody's call: while a node is gone nobody waits for it.
 func TestProbesHoldUpNoCall(t *testing.T) {
 	world(t, store.AP, func(t *testing.T, w *cluster) {

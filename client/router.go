@@ -175,10 +175,13 @@ func (r *router) order(nodes []string, first string) (out, due []string) {
 	return out, due
 }
 
+// rank is where a node comes. Those that do not answer come behind all others, and among
+// themselves as if they did: when all are silent, the likeliest is still tried first.
 func (r *router) rank(node, first string, s standing) int {
+	const ranks = 4
 	switch {
 	case s >= suspect:
-		return 3 + int(s)
+		return ranks*int(s) + r.rank(node, first, sound)
 	case node == first:
 		return 0
 	case s == newly:
