@@ -103,8 +103,9 @@ var kinds = []kind{
 	{name: Isolate, nodes: 3, on: theLeader, slot: 4 * time.Second, hold: 0.73, links: true, make: func(n *nemesis, ctx context.Context, s Step) fault { return n.isolate(ctx, n.leading(ctx, s)[0]) }},
 	{name: Ring, nodes: 4, on: everyNode, links: true, make: func(n *nemesis, ctx context.Context, s Step) fault { return n.ring(ctx, s.Nodes) }},
 	{name: Zone, nodes: 3, on: aThird, slot: 4 * time.Second, make: func(n *nemesis, _ context.Context, s Step) fault { return n.power(s.Nodes) }},
-	{name: DiskFull, nodes: 3, slot: 4 * time.Second, needs: disks, make: func(n *nemesis, ctx context.Context, s Step) fault { return n.failDisk(ctx, s.Nodes, engine.Full) }},
-	{name: DiskError, nodes: 3, slot: 4 * time.Second, needs: disks, make: func(n *nemesis, ctx context.Context, s Step) fault { return n.failDisk(ctx, s.Nodes, engine.Broken) }},
+	// Who was away is sent nothing for as long again: within this time it has to write.
+	{name: DiskFull, nodes: 3, slot: 4 * time.Second, hold: 0.73, needs: disks, make: func(n *nemesis, ctx context.Context, s Step) fault { return n.failDisk(ctx, s.Nodes, engine.Full) }},
+	{name: DiskError, nodes: 3, slot: 4 * time.Second, hold: 0.73, needs: disks, make: func(n *nemesis, ctx context.Context, s Step) fault { return n.failDisk(ctx, s.Nodes, engine.Broken) }},
 	{name: Loss, nodes: 2, links: true, make: func(n *nemesis, ctx context.Context, _ Step) fault { return n.loss(ctx) }},
 	{name: Jitter, nodes: 2, links: true, make: func(n *nemesis, ctx context.Context, _ Step) fault { return n.jitter(ctx) }},
 	{name: Duplicate, nodes: 2, slot: 4 * time.Second, links: true, make: func(n *nemesis, ctx context.Context, _ Step) fault { return n.duplicate(ctx) }},
