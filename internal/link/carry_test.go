@@ -136,7 +136,10 @@ func TestLateFramesDoNotOpenAConnectionAgain(t *testing.T) {
 		first := frame{kind: segmentFrame, byDialer: true, open: uint8(Raft), stream: number}
 		m.send("n1", "n2", first.encode())
 		time.Sleep(time.Second)
-		if c := m.carriers["n2"]; len(c.streams) != 0 {
+		c := m.carriers["n2"]
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if len(c.streams) != 0 {
 			t.Errorf("%d connections are open", len(c.streams))
 		}
 		if len(s.nodes["n2"].doors[Raft].queue) != 0 {
