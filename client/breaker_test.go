@@ -219,6 +219,25 @@ func TestSlowAnswersOpenNoCircuit(t *testing.T) {
 	}
 }
 
+// A node that refuses answers, and comes last for a while. What goes elsewhere meanwhile was
+// not lost by silence: the first call that is must not count for all of them.
+func TestRefusalsBeforeASilenceDoNotCountWithIt(t *testing.T) {
+	world(t, store.AP, func(t *testing.T, w *cluster) {
+		w.nodes["n1"].read = func(context.Context, store.Query) (store.Page, error) {
+			return store.Page{}, &store.Error{Code: store.Unavailable}
+		}
+		ks, seen := w.near(alone)
+		b := &busy{t: t, ks: ks}
+		b.keepReading(4500 * time.Millisecond)
+		w.nodes["n1"].hang()
+		b.keepReading(2 * time.Second)
+		b.wg.Wait()
+		if seen.String() != "" {
+			t.Errorf("it is %s", seen)
+		}
+	})
+}
+
 // When all were silent, the near one is still the likeliest: a node that enters its own
 // cluster reads at itself first, though it waited too long for a majority just before.
 func TestAmongSilentNodesTheNearOneComesFirst(t *testing.T) {

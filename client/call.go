@@ -264,7 +264,8 @@ func (k *call) shut(ctx context.Context) {
 // plan makes a new route once every member was tried; before, it asks whether
 // anything has changed.
 func (k *call) plan(ctx context.Context) {
-	if len(k.tried) > 0 {
+	again := len(k.tried) > 0
+	if again {
 		k.keyspace = k.c.renew(ctx, k.keyspace)
 	}
 	first := ""
@@ -275,8 +276,11 @@ func (k *call) plan(ctx context.Context) {
 		first = k.hosts.host(k.group)
 	}
 	k.tried = k.tried[:0]
-	var due []string
-	k.route, due = k.c.router.order(k.keyspace.Members(k.group.Shard), first)
+	route, due, spared := k.c.router.order(k.keyspace.Members(k.group.Shard), first)
+	if spared != nil && !again { // a call counts once
+		spared.spare()
+	}
+	k.route = route
 	k.c.probe(ctx, due)
 	if k.pick != nil {
 		k.route = k.pick(k.route)

@@ -90,15 +90,15 @@ func TestSessionBecomesWhatTheNodeMadeOfIt(t *testing.T) {
 func TestTheNearNodeComesAfterTheLeaderAndBeforeTheOthers(t *testing.T) {
 	r := newRouter("n4", Bulkhead{}.withDefaults(), func(node string) *peer { return newPeer(node, Breaker{}.withDefaults(), nil) })
 	nodes := []string{"n1", "n2", "n3", "n4", "n5"}
-	if got, _ := r.order(nodes, "n2"); got[0] != "n2" || got[1] != "n4" {
+	if got, _, _ := r.order(nodes, "n2"); got[0] != "n2" || got[1] != "n4" {
 		t.Errorf("with a leader: %v", got)
 	}
-	if got, _ := r.order(nodes, ""); got[0] != "n4" {
+	if got, _, _ := r.order(nodes, ""); got[0] != "n4" {
 		t.Errorf("without: %v", got)
 	}
 	leave, _ := r.peer("n4").admit()
 	leave.done(hushed)
-	if got, _ := r.order(nodes, ""); got[4] != "n4" {
+	if got, _, _ := r.order(nodes, ""); got[4] != "n4" {
 		t.Errorf("after it was silent: %v", got)
 	}
 }

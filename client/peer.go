@@ -36,7 +36,8 @@ type peer struct {
 	mu      sync.Mutex
 	circuit circuitbreaker.CircuitBreaker[any] // only used with mu held
 	silent  time.Time                          // when it last did not answer; zero if it has since
-	kept    int                                // calls that silence kept away since a call was last answered,
+	mute    bool                               // silent where it must have answered
+	kept    int                                // calls that a mute node was spared,
 	keptAt  time.Time                          // and when the last of them was
 	opened  time.Time
 	back    time.Time // when the circuit was closed again; zero once that is long ago
@@ -161,9 +162,11 @@ func (m permit) done(v verdict) {
 	defer p.unlock()
 	switch v {
 	case heard:
-		p.silent, p.kept = time.Time{}, 0
-	case hushed, failed:
-		p.silent = time.Now()
+		p.silent, p.mute, p.kept = time.Time{}, false, 0
+	case hushed:
+		p.silent, p.mute, p.kept = time.Now(), false, 0
+	case failed:
+		p.silent, p.mute = time.Now(), true
 	}
 	if p.word.Load() == m.word && !p.breaker.Off {
 		half := p.state() == circuitbreaker.HalfOpenState
@@ -195,11 +198,13 @@ func (p *peer) late() {
 	p.kept = 0
 }
 
-// keep notes a call that would have come here first, and goes elsewhere because the node
+// spare notes a call that would have come here first, and goes elsewhere because the node
 // is silent.
-func (p *peer) keep() {
+func (p *peer) spare() {
 	p.mu.Lock()
-	p.kept, p.keptAt = p.kept+1, time.Now()
+	if p.mute {
+		p.kept, p.keptAt = p.kept+1, time.Now()
+	}
 	p.mu.Unlock()
 }
 

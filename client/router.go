@@ -142,8 +142,9 @@ func (r *router) record(node string) *peer {
 
 // order returns the nodes in the order in which to try them: first, then the near
 // one, then from the client's own offset on, so that it stays with one of them; and at
-// the end those that do not answer. It also names those that are to be probed.
-func (r *router) order(nodes []string, first string) (out, due []string) {
+// the end those that do not answer. It also names those that are to be probed, and the node
+// that would be first if it were not silent, nil if none.
+func (r *router) order(nodes []string, first string) (out, due []string, spared *peer) {
 	out = make([]string, 0, len(nodes))
 	ranks := make([]int, 0, 8)
 	best, silent := math.MaxInt, (*peer)(nil) // who would come first if nobody were silent
@@ -169,10 +170,10 @@ func (r *router) order(nodes []string, first string) (out, due []string) {
 			out[j], out[j-1], ranks[j], ranks[j-1] = out[j-1], out[j], ranks[j-1], ranks[j]
 		}
 	}
-	if silent != nil && len(out) > 1 {
-		silent.keep()
+	if silent != nil && silent.name != out[0] {
+		spared = silent
 	}
-	return out, due
+	return out, due, spared
 }
 
 // rank is where a node comes. Those that do not answer come behind all others, and among
@@ -200,7 +201,7 @@ func (c *Client) endpoints(ctx context.Context) []endpoint {
 		nodes = append(nodes, n.Name)
 	}
 	var out []endpoint
-	order, due := c.router.order(nodes, "")
+	order, due, _ := c.router.order(nodes, "")
 	c.probe(ctx, due)
 	for _, node := range order {
 		out = append(out, endpoint{node: node})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/dialkv/dialkv/internal/localcluster"
 	"github.com/dialkv/dialkv/jepsen-lite/check"
+	"github.com/dialkv/dialkv/jepsen-lite/history"
 	"github.com/dialkv/dialkv/jepsen-lite/lab"
 	"github.com/dialkv/dialkv/jepsen-lite/report"
 	"github.com/dialkv/dialkv/store"
@@ -108,10 +109,10 @@ func (r *labRun) conclude(j *lab.Journal, e *lab.Experiment, began time.Time) er
 	}
 	switch {
 	case j.Status == lab.Interrupted:
-		return errors.New("the run was interrupted; rollbacks were done")
+		return fmt.Errorf("the run was interrupted; %d of %d rollbacks were done", len(j.Rollbacks)-len(j.NotRolledBack()), len(e.Rollbacks))
 	case j.Status == lab.Aborted:
 		return fmt.Errorf("the run crashed: %s", j.Crash)
-	case !j.Held() || verdict == check.Fail:
+	case !j.Held() || len(j.NotRolledBack()) > 0 || verdict == check.Fail:
 		return errFailed
 	}
 	return nil
@@ -125,7 +126,7 @@ func (r *labRun) summary(j *lab.Journal, right, asked int) {
 		}
 	}
 	line := fmt.Sprintf("%s %s held in %s", r.app.mark(j.Held()), count(held, "assertion"), rough(time.Duration(j.Duration*float64(time.Second))))
-	if j.Held() {
+	if s := j.SteadyStates; j.Held() && s.Before != nil && s.After != nil {
 		line += "; the hypothesis held before and after"
 	}
 	if asked > 0 {
@@ -135,6 +136,9 @@ func (r *labRun) summary(j *lab.Journal, right, asked int) {
 	for _, u := range j.Unmet() {
 		fmt.Fprintf(r.app.out, "  did not hold: %s\n", u.Name)
 	}
+	for _, u := range j.NotRolledBack() {
+		fmt.Fprintf(r.app.out, "  was not rolled back: %s: %s\n", u.Name, u.Exception)
+	}
 }
 
 // keep writes the report and the journal.
@@ -142,7 +146,7 @@ func (r *labRun) keep(j *lab.Journal, e *lab.Experiment, began time.Time) (check
 	var verdict check.Verdict
 	if r.report != "" {
 		h, err := j.History()
-		if err != nil {
+		if err != nil && !errors.Is(err, history.ErrEmpty) {
 			return verdict, err
 		}
 		none := 0

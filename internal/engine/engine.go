@@ -274,12 +274,18 @@ func (e *Engine) noted(err error) error {
 	return e.Err()
 }
 
-// Close closes the storage. Views must be closed before.
+// Close closes the storage. Views must be closed before. An error says that what was
+// committed without a sync may not be on disk.
 func (e *Engine) Close() error {
 	e.life.Lock()
 	e.closed = true
 	e.life.Unlock()
-	if err := e.db.Close(); err != nil {
+	before := e.Err()
+	err := e.db.Close()
+	if before == nil { // else it was told already
+		err = errors.Join(err, e.Err())
+	}
+	if err != nil {
 		return fmt.Errorf("engine: close: %w", err)
 	}
 	return nil

@@ -34,7 +34,7 @@ func (f Failure) Check() error {
 // meets is the error that an operation ends with.
 func (f Failure) meets(op errorfs.OpKind) error {
 	switch op {
-	case errorfs.OpCreate, errorfs.OpMkdirAll, errorfs.OpFileWrite, errorfs.OpFileWriteAt, errorfs.OpFilePreallocate:
+	case errorfs.OpCreate, errorfs.OpMkdirAll, errorfs.OpFileWrite, errorfs.OpFileWriteAt:
 		switch f {
 		case Full:
 			return syscall.ENOSPC

@@ -89,3 +89,38 @@ func TestDiskThatFailsBetweenTwoLogsFailsTheEngine(t *testing.T) {
 		})
 	}
 }
+
+// Bytes that nobody waited for are written when the engine is closed. If they cannot be,
+// closing says so.
+func TestCloseTellsThatTheLastBytesAreNotOnDisk(t *testing.T) {
+	disk, trouble := vfs.NewCrashableMem(), new(Trouble)
+	e, err := Open(Config{Dir: "data", FS: Failing(disk, trouble)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := e.Space(store.GroupID{Keyspace: 7}, 1).Batch()
+	b.Set([]byte("key"), []byte("v"))
+	if err := b.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	trouble.Set(Broken)
+	if err := e.Close(); !errors.Is(err, ErrFailed) {
+		t.Errorf("closing ends with %v", err)
+	}
+}
+
+// unwilling is a file of a disk that reserves no space, as some file systems do not.
+type unwilling struct{ vfs.File }
+
+func (unwilling) Preallocate(int64, int64) error { return syscall.EOPNOTSUPP }
+
+func TestDiskThatReservesNoSpaceIsNoFailure(t *testing.T) {
+	e := inMemory(t, vfs.NewMem())
+	f, err := vfs.NewMem().Create("1.log", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (guardedLog{unwilling{f}, e}).Preallocate(0, 1<<20); !errors.Is(err, syscall.EOPNOTSUPP) || e.Err() != nil {
+		t.Errorf("Pebble hears %v, and the engine ends with %v", err, e.Err())
+	}
+}

@@ -41,6 +41,8 @@ func (g guarded) open(name string, do func() (vfs.File, error)) (f vfs.File, err
 	return vfs.NewMem().Create("log", vfs.WriteCategoryUnspecified) // nobody will read it
 }
 
+// guardedLog is a log as Pebble sees it. Preallocate is the file's own: it is a hint, which
+// some disks do not take, and whose error Pebble leaves be.
 type guardedLog struct {
 	vfs.File
 	e *Engine
@@ -48,10 +50,6 @@ type guardedLog struct {
 
 func (f guardedLog) Write(b []byte) (int, error) {
 	return len(b), f.unless(func() error { _, err := f.File.Write(b); return err })
-}
-
-func (f guardedLog) Preallocate(offset, length int64) error {
-	return f.unless(func() error { return f.File.Preallocate(offset, length) })
 }
 
 func (f guardedLog) Sync() error     { return f.unless(f.File.Sync) }

@@ -71,6 +71,16 @@ type running struct {
 	admin *grpc.ClientConn
 }
 
+// ended reports whether the node has ended.
+func (r *running) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
 var _ Cluster = (*Memory)(nil)
 
 // NewMemory starts the cluster and returns when every node is ready.
@@ -296,8 +306,9 @@ func (m *Memory) Stop(_ context.Context, name string) error {
 // Restart starts a node again on what its disk has; one that runs is ended first, in an
 // orderly way.
 func (m *Memory) Restart(ctx context.Context, name string) error {
-	if _, err := m.get(name); err == nil {
-		if err := m.Stop(ctx, name); err != nil {
+	if r, err := m.get(name); err == nil {
+		ended := r.ended() // by itself, of what it has told
+		if err := m.Stop(ctx, name); err != nil && !ended {
 			return err
 		}
 	}

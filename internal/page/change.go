@@ -37,7 +37,10 @@ func (p *Page) changeLinks(r *http.Request, in linksRequest) (any, error) {
 		return nil, ctx.Err()
 	}
 	nodes := p.cfg.Cluster.Nodes()
-	now := p.rulesOf(p.glimpses(ctx, nodes))
+	now, known := p.rulesOf(p.glimpses(ctx, nodes))
+	if !known {
+		return nil, &store.Error{Code: store.Unavailable, Msg: "no node says which rules are in force", Try: "again in a moment"}
+	}
 	rules, err := in.apply(now, nodes)
 	if err != nil {
 		return nil, err

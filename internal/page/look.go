@@ -3,6 +3,7 @@ package page
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -99,11 +100,14 @@ func (p *Page) look(ctx context.Context) {
 	for i, name := range nodes {
 		s.Nodes = append(s.Nodes, nodeOf(name, seen[i]))
 	}
-	rules := p.rulesOf(seen)
+	rules, known := p.rulesOf(seen)
 	for _, r := range rules {
 		s.Rules = append(s.Rules, rule{r.From, r.To, r.Action.String(), r.Delay.Seconds() * 1000, r.Loss})
 	}
 	s.Net = describe(rules, nodes)
+	if was := p.looks.before; !known && was != nil { // what was in force has not ended by that
+		s.Rules, s.Net = was.Rules, was.Net
+	}
 	for i := range s.Keyspaces {
 		p.compare(ctx, &s.Keyspaces[i])
 	}
@@ -149,12 +153,12 @@ func nodeOf(name string, g glimpse) nodeState {
 
 // rulesOf is the table of the node that the page stands on or, outside of all, of the
 // first that answers.
-func (p *Page) rulesOf(seen []glimpse) []link.Rule {
+// known is false if it did not answer in time.
+func (p *Page) rulesOf(seen []glimpse) (rules []link.Rule, known bool) {
 	for _, g := range seen {
 		if g.faults == nil || p.cfg.From != "" && g.status.GetNode() != p.cfg.From {
 			continue
 		}
-		var rules []link.Rule
 		for _, r := range g.faults.GetRules() {
 			action, err := link.ParseAction(r.GetAction())
 			if err != nil {
@@ -163,11 +167,12 @@ func (p *Page) rulesOf(seen []glimpse) []link.Rule {
 			rules = append(rules, link.Rule{
 				From: r.GetFrom(), To: r.GetTo(), Action: action,
 				Delay: time.Duration(r.GetDelayNs()), Jitter: time.Duration(r.GetJitterNs()), Loss: r.GetLoss(),
+				Duplicate: r.GetDuplicate(), Reorder: r.GetReorder(), Bandwidth: int64(min(r.GetBandwidth(), math.MaxInt64)),
 			})
 		}
-		return rules
+		return rules, true
 	}
-	return nil
+	return nil, false
 }
 
 // keyspacesOf puts together what the nodes say of their replicas.

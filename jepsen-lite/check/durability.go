@@ -18,7 +18,7 @@ func durability(r *record) Result {
 	}
 	var c Compared
 	for _, k := range r.order {
-		if _, ambiguous := r.twice[k]; ambiguous || len(r.others[k.keyspace]) > 0 {
+		if _, ambiguous := r.twice[k]; ambiguous || len(r.others[k.keyspace]) > 0 || r.mayBeGone(k) {
 			continue
 		}
 		for _, rep := range replicasOf(groups, k) {
@@ -42,6 +42,14 @@ func durability(r *record) Result {
 		}
 	}
 	return Result{Verdict: Pass, Compared: c, Stage: "dumps", Sentence: fmt.Sprintf("%d times an acknowledged write was looked for, and was there or superseded", c.Ops)}
+}
+
+// mayBeGone reports whether a write of the key may have been on one disk alone, and that
+// disk be lost.
+func (r *record) mayBeGone(k ref) bool {
+	return r.wiped && slices.ContainsFunc(r.keys[k], func(op *history.Op) bool {
+		return op.Mode == "ap" && op.Write() && op.W != "majority" && op.W != "all"
+	})
 }
 
 // replicasOf are the replicas that must hold k: those of the group in which any has

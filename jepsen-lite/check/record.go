@@ -20,6 +20,7 @@ func (r ref) String() string { return show(r.keyspace) + "/" + show(r.key) }
 // but for rulings, which two of them ask for.
 type record struct {
 	h      *history.History
+	wiped  bool          // see Options
 	ops    []*history.Op // as they were called: repetitions joined
 	search searcher
 
@@ -56,7 +57,7 @@ func newRecord(h *history.History, o Options) *record {
 		timeout = 10 * time.Second
 	}
 	r := &record{
-		h: h, search: searcher{timeout: timeout, check: porcupineCheck},
+		h: h, wiped: o.Wiped, search: searcher{timeout: timeout, check: porcupineCheck},
 		keys: map[ref][]*history.Op{}, writers: map[ref]map[string]*history.Op{},
 		twice: map[ref][2]*history.Op{}, others: map[string][]*history.Op{},
 		lww: policies(h), types: map[ref]*typed{}, rulings: map[ref]ruling{},

@@ -120,6 +120,10 @@ type Options struct {
 	// Floor stands in for every floor: 0 judges hand-made histories, however small.
 	// nil: each checker's own.
 	Floor *int
+	// Wiped says that disks were lost for good, and with them what one replica of an ap
+	// keyspace had acknowledged alone: durability asks of such a keyspace only for keys all of
+	// whose writes were held by a majority.
+	Wiped bool
 	// PorcupineTimeout limits the search on one key; 0: 10 s. A search that runs out
 	// of time decides nothing.
 	PorcupineTimeout time.Duration

@@ -60,7 +60,7 @@ func get(ctx context.Context, c *call) (any, error) {
 	o.call.Level = c.level(level, bound, o.call.Mode)
 	for end := time.Now().Add(c.time("until-found", 0)); ; wait(ctx, readPause) {
 		told, err := c.operate(ctx, o)
-		if err != nil || told["found"] == true || !time.Now().Before(end) {
+		if err != nil || told["found"] == true || !time.Now().Before(end) || ctx.Err() != nil {
 			return told, err
 		}
 	}

@@ -125,6 +125,16 @@ func (j *Journal) deviate() {
 // Held reports whether every hypothesis held and every answer was tolerated.
 func (j *Journal) Held() bool { return j.Status == Completed && !j.Deviated }
 
+// NotRolledBack are the rollbacks that could not be done.
+func (j *Journal) NotRolledBack() (failed []Result) {
+	for _, r := range j.Rollbacks {
+		if !r.Held() {
+			failed = append(failed, r)
+		}
+	}
+	return failed
+}
+
 // Unmet are the activities that did not hold, in their order.
 func (j *Journal) Unmet() []Result {
 	var all, out []Result

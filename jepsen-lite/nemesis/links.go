@@ -181,7 +181,7 @@ func (n *nemesis) shaped(ctx context.Context, detail string, rule link.Rule) fau
 		var more uint64
 		for node, f := range n.held(ctx) {
 			if b := before[node]; b != nil {
-				more = max(more, f.GetDelayed()-b.GetDelayed()+f.GetHeld()-b.GetHeld())
+				more = max(more, since(b.GetDelayed()+b.GetHeld(), f.GetDelayed()+f.GetHeld()))
 			}
 		}
 		if more == 0 {
@@ -190,6 +190,14 @@ func (n *nemesis) shaped(ctx context.Context, detail string, rule link.Rule) fau
 		return fmt.Sprintf("%d reads, writes and packets came later, or not at all, at one node", more)
 	}
 	return f
+}
+
+// since is how much a counter has grown; one that fell began anew, with its process.
+func since(before, now uint64) uint64 {
+	if now < before {
+		return now
+	}
+	return now - before
 }
 
 // drawn is a time between two.

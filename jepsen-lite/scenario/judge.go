@@ -24,7 +24,7 @@ func (r *Recording) Judge() (Outcome, error) {
 	if err != nil {
 		rep = check.Reject(err)
 	} else {
-		rep = check.Run(h, check.Options{Claims: r.o.claims()})
+		rep = check.Run(h, check.Options{Claims: r.o.claims(), Wiped: r.o.wipes()})
 	}
 	rep.Seed = r.o.Load.Seed
 	for _, own := range r.own() {
@@ -46,13 +46,19 @@ func (r *Recording) Judge() (Outcome, error) {
 // keyspace acknowledged alone goes with its memory, or its disk.
 func (o Options) claims() []string {
 	claims := workload.Claims(o.Load.Workload)
-	wiped := slices.ContainsFunc(o.Faults, nemesis.Wipes) && slices.ContainsFunc(workload.Keyspaces(o.Load.Workload, ""), func(k shard.Keyspace) bool { return k.Mode == store.AP })
-	if o.Durability != store.Memory && !wiped {
+	lossless := []string{"durability", "staleness", "counter", "set"}
+	switch {
+	case o.Durability == store.Memory:
+	case o.wipes() && slices.ContainsFunc(workload.Keyspaces(o.Load.Workload, ""), func(k shard.Keyspace) bool { return k.Mode == store.AP }):
+		lossless = lossless[1:] // durability knows what may be gone
+	default:
 		return claims
 	}
-	lossless := []string{"durability", "staleness", "counter", "set"}
 	return slices.DeleteFunc(claims, func(name string) bool { return slices.Contains(lossless, name) })
 }
+
+// wipes reports whether disks are lost for good.
+func (o Options) wipes() bool { return slices.ContainsFunc(o.Faults, nemesis.Wipes) }
 
 // own are the results of the run itself: whether it came to its end, and whether its
 // faults were faults.
