@@ -132,3 +132,22 @@ func TestConvergenceFloorCountsWrites(t *testing.T) {
 		t.Errorf("one write: %+v", res)
 	}
 }
+
+// A disk that is lost takes what it alone had, and nothing else.
+func TestLostDisksExcuseOnlyWhatWasOnOneOfThem(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode, text string
+		want       Verdict
+	}{
+		"by one replica of ap": {"lww", "a 1-2 put x 1\nn1 end\nn2 end", Pass},
+		"by a majority of ap":  {"lww", "a 1-2 put x 1 w=majority\nn1 end\nn2 end", Fail},
+		"by cp":                {"cp", "a 1-4 put x 1\nn1 end\nn2 end", Fail},
+	} {
+		o := zero()
+		o.Claims, o.Wiped = []string{"durability"}, true
+		rep := Run(script(t, c.mode, c.text), o)
+		if rep.Verdict != c.want {
+			t.Errorf("acknowledged %s: %+v", name, rep.Checkers)
+		}
+	}
+}
