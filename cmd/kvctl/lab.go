@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -33,13 +34,27 @@ func experiment(name string) (*lab.Experiment, []byte, error) {
 	case err == nil && info.Size() > lab.MaxFile:
 		err = fmt.Errorf("it has %d bytes, at most %d are allowed", info.Size(), lab.MaxFile)
 	case err == nil:
-		data, err = os.ReadFile(name)
+		data, err = readBounded(name)
 	}
 	if err != nil {
 		return nil, nil, &store.Error{Code: store.Invalid, Op: "lab", Msg: name + " cannot be read", Cause: err, Try: "kvctl lab list, or the name of a file"}
 	}
 	e, err := lab.Parse(file, data)
 	return e, data, err
+}
+
+// readBounded reads a file, of which a device or a pipe does not tell the size.
+func readBounded(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, lab.MaxFile+1))
+	if err == nil && len(data) > lab.MaxFile {
+		err = fmt.Errorf("it has more than %d bytes, which are allowed", lab.MaxFile)
+	}
+	return data, err
 }
 
 // lessonJSON is a lesson or a file in -o json.

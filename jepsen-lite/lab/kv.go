@@ -71,6 +71,9 @@ func (p *kvProvider) do(ctx context.Context, r *run) (any, error) {
 	}
 	for _, a := range p.function.args {
 		if v := filled[a.name]; v != nil {
+			if s, ok := v.(string); ok && placeholder.MatchString(s) {
+				return nil, &store.Error{Code: store.Invalid, Op: p.function.name, Msg: fmt.Sprintf("%s is %s, and the configuration has nothing of that name", a.name, s)}
+			}
 			if why := a.check(v, r.experiment.Needs); why != "" {
 				return nil, &store.Error{Code: store.Invalid, Op: p.function.name, Msg: a.name + " " + why}
 			}

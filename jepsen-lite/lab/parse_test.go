@@ -72,6 +72,7 @@ var badFiles = []struct {
 	{"links to nowhere", kv("cut", "links: 'n1->n8'"), 5, "n8", true},
 	{"a level", kv("get", "key: ks/k, level: best"), 5, "best", true},
 	{"a time", kv("delay", "links: n1->n2, by: soon"), 5, "500ms", true},
+	{"a tolerance of everything", step("{type: probe, name: a, provider: {type: kv, func: ready}, tolerance: {}}"), 5, "everything", true},
 	{"no yes", kv("put", "key: ks/k, value: v, blind: 1"), 5, "true or false", false},
 	{"a checker", kv("check", "claims: [sound]"), 5, "sound", true},
 	{"a workload", kv("load", "workload: w, keyspace: ks, for: 1s"), 5, `"w"`, false},

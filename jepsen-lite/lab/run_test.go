@@ -67,6 +67,9 @@ func TestAHypothesisThatDoesNotHoldEndsTheRun(t *testing.T) {
 	if got := names(j.Rollbacks); !slices.Equal(got, []string{"fails", "is done all the same"}) || j.Rollbacks[0].Status != "failed" || !j.Rollbacks[1].Held() {
 		t.Errorf("rolled back %v: %+v", got, j.Rollbacks)
 	}
+	if got := names(j.NotRolledBack()); !slices.Equal(got, []string{"fails"}) {
+		t.Errorf("not rolled back are %v", got)
+	}
 }
 
 // What no longer holds after the method is a deviation.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -125,6 +126,9 @@ func bounds(list []any) (least, most float64, ok bool) {
 // fieldsOf wants every named field of the answer to be tolerated. One that is absent
 // is null.
 func fieldsOf(want map[string]any) (matcher, error) {
+	if len(want) == 0 {
+		return nil, errors.New("a tolerance of no field tolerates everything")
+	}
 	parts := map[string]matcher{}
 	for name, w := range want {
 		m, err := compile(w)
